@@ -1,0 +1,1 @@
+"""ranking: TorchRec rankers that use per-segment scores, their evaluation, and the command line."""

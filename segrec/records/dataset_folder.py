@@ -1,0 +1,150 @@
+"""The dataset folder that `segrec read` writes: interactions by day, side features, segments, and what it all is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from segrec.records.errors import DataError
+from segrec.records.interactions import Split
+from segrec.records.segment_vectors import SegmentVectors
+
+SCHEMA_VERSION = 1
+
+
+class SplitRule(BaseModel):
+    """How rows were split; times are epoch ms, `valid_from` <= valid < `test_from` <= test (rule "time" only)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rule: Literal["time", "users", "published", "given"]
+    valid_from_ms: int | None = None
+    test_from_ms: int | None = None
+    seed: int | None = None
+
+
+class DatasetMeta(BaseModel):
+    """dataset.json."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    format: str
+    "The reader's registry name: kuairand, segmm, table ..."
+    segment_ms: int = 5000
+    utc_offset_hours: float = 0.0
+    "The source's clock: days and hours are counted in it."
+    split: SplitRule
+    rows: dict[Split, int]
+    rejected: dict[str, int] = {}
+    "Impossible rows and exact duplicates, by reason."
+    left_out: dict[str, int] = {}
+    "Rows left out because the user asked for it (--only ...), by reason."
+    flags: list[str] = []
+    "The source's own feedback columns that can be labels: is_click, long_view ..."
+    context: list[str] = []
+    "Columns known before the impression's outcome, usable as features: tab, hour ..."
+    user_features: list[str] = []
+    item_features: list[str] = []
+    licence: str
+    source: str
+    fingerprint: str
+    "Hash of interactions, items and grid: what a score table is checked against."
+
+
+@dataclass(frozen=True)
+class DatasetFolder:
+    """An opened dataset folder. Frames are lazy; nothing is read before it is asked for."""
+
+    path: Path
+    meta: DatasetMeta
+
+    @classmethod
+    def open(cls, path: Path | str) -> DatasetFolder:
+        """:raises DataError: no dataset there, or one of another schema version."""
+        path = Path(path)
+        file = path / "dataset.json"
+        if not file.is_file():
+            raise DataError(
+                path, "is not a dataset folder (dataset.json is missing)", fix="make one with `segrec read`"
+            )
+        try:
+            return cls(path, DatasetMeta.model_validate_json(file.read_text(encoding="utf-8")))
+        except (ValidationError, ValueError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise DataError(
+                file, "does not parse", found=reason, fix="read the source again with `segrec read`"
+            ) from None
+
+    def interaction_files(self) -> list[Path]:
+        """The day files, oldest first; inside each: sorted by time_ms, user_id, item_id."""
+        return sorted((self.path / "interactions").glob("day=*/*.parquet"))
+
+    def interactions(self, splits: Sequence[Split] | None = None) -> pl.LazyFrame:
+        """All impressions (of `splits`), lazily, oldest day first.
+
+        :raises DataError: the folder has none, or a file is damaged.
+        """
+        files = self.interaction_files()
+        if not files:
+            raise DataError(self.path, "has no interactions", fix="this command needs a dataset with impressions")
+        frame = scan_parquet(files)
+        return frame if splits is None else frame.filter(pl.col("split").is_in(list(splits)))
+
+    def users(self) -> pl.DataFrame | None:
+        """Side features, one row a user_id; None where the source has none."""
+        return self._optional("users.parquet")
+
+    def items(self) -> pl.DataFrame | None:
+        """Side features, one row an item_id (with author_id where known); None where the source has none."""
+        return self._optional("items.parquet")
+
+    def highlights(self) -> pl.DataFrame | None:
+        """Marked spans: item_id, annotator_id or user_id, start_ms, end_ms, score."""
+        return self._optional("highlights.parquet")
+
+    def truth(self) -> pl.DataFrame | None:
+        """A made world's known truth: for evaluations only, never read by a model."""
+        return self._optional("truth.parquet")
+
+    def segments(self) -> pl.LazyFrame | None:
+        """One row a segment, where there is content or live counts; else the grid follows from duration_ms."""
+        files = sorted((self.path / "segments").glob("*.parquet"))
+        return scan_parquet(files) if files else None
+
+    def vector_names(self) -> list[str]:
+        """Names of the segment vectors at hand: visual, text ..."""
+        return sorted(file.parent.name for file in (self.path / "segments").glob("*/vectors.json"))
+
+    def vectors(self, name: str) -> SegmentVectors:
+        """:raises DataError: no vectors of that name (the known ones are listed)."""
+        folder = self.path / "segments" / name
+        if not (folder / "vectors.json").is_file():
+            known = ", ".join(self.vector_names()) or "none"
+            raise DataError(
+                self.path, f"has no segment vectors {name!r}", found=known, fix="add them with `segrec read`"
+            )
+        return SegmentVectors.open(folder)
+
+    def _optional(self, name: str) -> pl.DataFrame | None:
+        file = self.path / name
+        return scan_parquet([file]).collect() if file.is_file() else None
+
+
+def scan_parquet(files: Sequence[Path]) -> pl.LazyFrame:
+    """A lazy frame over Parquet files.
+
+    :raises DataError: a file that is missing, truncated or not Parquet, by name.
+    """
+    for file in files:
+        try:
+            pl.read_parquet_schema(file)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            reason = str(error).splitlines()[0]
+            raise DataError(file, "cannot be read as Parquet", found=reason, fix="write it again") from None
+    return pl.scan_parquet([str(file) for file in files], hive_partitioning=False)

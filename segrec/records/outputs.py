@@ -1,0 +1,94 @@
+"""Outputs appear by rename: a folder or file is complete, or it is not there."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from segrec.records.errors import DataError
+
+
+@contextmanager
+def new_folder(out: Path, *, overwrite: bool = False, resumable: bool = False) -> Iterator[Path]:
+    """Yields a folder to fill; on success it becomes `out`, on an error `out` is untouched.
+
+    `resumable`: the folder is `out` + ".partial", kept when the work stops, found again by the next call.
+
+    :raises DataError: `out` exists and `overwrite` is False, or it cannot be written.
+    """
+    out = Path(out)
+    if out.exists() and not overwrite:
+        raise DataError(out, "exists already", fix="choose another --out, or pass --overwrite")
+    with _one_line_on_os_error(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if resumable:
+            building = partial_folder(out)
+            building.mkdir(exist_ok=True)
+        else:
+            building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+            building.chmod(0o755)
+    done = False
+    try:
+        with _one_line_on_os_error(out):
+            yield building
+            _replace_folder(building, out)
+        done = True
+    finally:
+        if not done and not resumable:
+            shutil.rmtree(building, ignore_errors=True)
+
+
+def partial_folder(out: Path) -> Path:
+    """Where a resumable output lies while it is being made."""
+    return out.with_name(out.name + ".partial")
+
+
+@contextmanager
+def new_file(out: Path) -> Iterator[Path]:
+    """Yields a path to write; on success it replaces `out`, on an error `out` is untouched.
+
+    :raises DataError: the folder of `out` cannot be written, or the disk is full.
+    """
+    out = Path(out)
+    with _one_line_on_os_error(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{out.name}.", suffix=out.suffix, dir=out.parent)
+        os.close(handle)
+    building = Path(name)
+    try:
+        with _one_line_on_os_error(out):
+            yield building
+            building.chmod(0o644)
+            building.replace(out)
+    finally:
+        building.unlink(missing_ok=True)
+
+
+def _replace_folder(building: Path, out: Path) -> None:
+    if out.exists():
+        old = out.with_name(f".{out.name}.old-{os.getpid()}")
+        out.rename(old)
+        building.rename(out)
+        shutil.rmtree(old)
+    else:
+        building.rename(out)
+
+
+_WRITE_PROBLEMS = {errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EDQUOT, errno.EEXIST}
+
+
+@contextmanager
+def _one_line_on_os_error(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _WRITE_PROBLEMS:
+            raise
+        raise DataError(
+            out, f"cannot be written: {os.strerror(error.errno)}", fix="free space or choose another --out"
+        ) from None
