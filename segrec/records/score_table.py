@@ -110,10 +110,11 @@ class ScoreTable:
             )
         first = dataset.interactions([tested_on]).select(pl.col("time_ms").min()).collect().item()
         if first is not None and self.meta.trained_until_ms >= first:
+            found = f"trained until {self.meta.trained_until_ms}, first {tested_on} row at {first}"
+            fix = "use scores trained on earlier data"
             raise DataError(
-                self.path, f"scores were trained on rows as new as the {tested_on} rows",
-                found=f"trained until {self.meta.trained_until_ms}, first {tested_on} row at {first}", fix="use scores trained on earlier data",
-            )  # fmt: skip
+                self.path, f"scores were trained on rows as new as the {tested_on} rows", found=found, fix=fix
+            )
 
     def leak_warning(self) -> str | None:
         """One line when train rows hold in-sample scores (a ranker trained on them trusts them too much), else None."""
