@@ -1,0 +1,1 @@
+"""Encoders: one file a paper; priors and boosted trees that stand beside them in every table."""

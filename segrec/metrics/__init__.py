@@ -1,0 +1,1 @@
+"""Metrics: pure functions of arrays, no state; what is undefined is NaN."""
