@@ -1,0 +1,36 @@
+"""The process group: torchrun's when there is one, else a group of this single process without any network."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+
+
+def ensure_process_group(device: torch.device) -> None:
+    """Makes sure that a default process group is there.
+
+    Under torchrun it is torchrun's; otherwise a group of one, over a store inside this process.
+    """
+    if dist.is_initialized():
+        return
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    if dist.is_torchelastic_launched():
+        dist.init_process_group(backend)
+    else:
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+
+
+def rank() -> int:
+    """This process's number, 0 without a group."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """Number of processes, 1 without a group."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def barrier() -> None:
+    """Waits until all processes are here."""
+    if world_size() > 1:
+        dist.barrier()

@@ -1,0 +1,94 @@
+"""What one embedding table is: its rows, width, columns, start, optimizer and precision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+
+from segrec.records import Config, ConfigError
+
+Pooling = Literal["none", "sum", "mean"]
+TableType = Literal["fp32", "fp16"]
+TableOptimizer = Literal["rowwise_adagrad", "adagrad", "sgd", "adam"]
+
+_STATE_BYTES_PER_VALUE: dict[TableOptimizer, int] = {"rowwise_adagrad": 0, "adagrad": 4, "sgd": 0, "adam": 8}
+
+
+class TableSpec(Config):
+    """One embedding table. Row 0 stands for a missing id, row 1 for an unseen one (see `Vocabulary`)."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
+    rows: PositiveInt
+    "Number of ids, missing and unseen included: `Vocabulary.size`."
+    dim: Annotated[int, Field(gt=0, multiple_of=4)]
+    "Width of a row; TorchRec's kernels ask for a multiple of 4."
+    features: tuple[str, ...]
+    "The columns that look ids up here: several columns may share a table."
+    pooling: Pooling = "sum"
+    "How a bag's rows become one; `none` keeps the sequence."
+    init_std: NonNegativeFloat | None = None
+    "Rows start normal with this standard deviation (0.01 when neither this nor `init_uniform` is given)."
+    init_uniform: PositiveFloat | None = None
+    "Rows start uniform in [-value, value]."
+    dtype: TableType = "fp32"
+    optimizer: TableOptimizer = "rowwise_adagrad"
+    "Applied in the backward pass; `adam` needs CUDA."
+    learning_rate: PositiveFloat = 0.01
+    weight_decay: NonNegativeFloat = 0.0
+    "L2 on the rows that a batch touches."
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.init_std is not None and self.init_uniform is not None:
+            raise ValueError(f"table {self.name!r} sets both init_std and init_uniform; keep one")
+        if not self.features:
+            raise ValueError(f"table {self.name!r} has no feature; name the columns that use it")
+        if len(set(self.features)) != len(self.features):
+            raise ValueError(f"table {self.name!r} names a feature twice ({', '.join(self.features)})")
+        return self
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the whole table with its optimizer's state."""
+        width = 4 if self.dtype == "fp32" else 2
+        rowwise = 4 if self.optimizer == "rowwise_adagrad" else 0
+        return self.rows * (self.dim * (width + _STATE_BYTES_PER_VALUE[self.optimizer]) + rowwise)
+
+
+def check_names(specs: Sequence[TableSpec]) -> None:
+    """Table names and features of one module must be unique.
+
+    :raises ConfigError: the name or feature that occurs twice, or no table at all.
+    """
+    if not specs:
+        raise ConfigError("no table given; pass at least one TableSpec")
+    for kind, names in (
+        ("table name", [spec.name for spec in specs]),
+        ("feature", [feature for spec in specs for feature in spec.features]),
+    ):
+        twice = _first_repeated(names)
+        if twice is not None:
+            raise ConfigError(f"{kind} {twice!r} occurs twice among the tables; rename one")
+
+
+def check_supported(specs: Sequence[TableSpec], device_type: str) -> None:
+    """:raises ConfigError: a table asks for what TorchRec does not have on this device."""
+    if device_type == "cuda":
+        return
+    for spec in specs:
+        if spec.optimizer == "adam":
+            raise ConfigError(
+                f"table {spec.name!r}: optimizer 'adam' inside the backward pass needs CUDA (found device: "
+                f"{device_type}); on CPU use rowwise_adagrad, adagrad or sgd"
+            )
+
+
+def _first_repeated(names: Iterable[str]) -> str | None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
