@@ -86,7 +86,7 @@ def _apply_optimizers(module: nn.Module, specs: Sequence[TableSpec]) -> None:
     for spec, weight in matched(table_weights(dict(module.named_parameters())), specs):
         settings: dict[str, Any] = {"lr": spec.learning_rate, "weight_decay": spec.weight_decay}
         if spec.optimizer != "sgd":
-            settings["eps"] = 1e-8
+            settings["eps"] = spec.eps
         _apply_optimizer_in_backward(_OPTIMIZERS[spec.optimizer], [weight], settings)
 
 

@@ -36,6 +36,8 @@ class TableSpec(Config):
     optimizer: TableOptimizer = "rowwise_adagrad"
     "Applied in the backward pass; `adam` needs CUDA."
     learning_rate: PositiveFloat = 0.01
+    eps: PositiveFloat = 1e-8
+    "Added to Adagrad's root: with a large one, rows seen once or twice move little (as under SGD)."
     weight_decay: NonNegativeFloat = 0.0
     "L2 on the rows that a batch touches."
 
