@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 import torch.distributed as dist
+from torch._C._distributed_c10d import HashStore
+
+T = TypeVar("T")
 
 
 def ensure_process_group(device: torch.device) -> None:
@@ -17,7 +22,7 @@ def ensure_process_group(device: torch.device) -> None:
     if dist.is_torchelastic_launched():
         dist.init_process_group(backend)
     else:
-        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+        dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
 
 
 def rank() -> int:
@@ -34,3 +39,12 @@ def barrier() -> None:
     """Waits until all processes are here."""
     if world_size() > 1:
         dist.barrier()
+
+
+def everywhere(value: T) -> T:
+    """Process 0's `value` on all processes."""
+    if world_size() == 1:
+        return value
+    shared = [value]
+    dist.broadcast_object_list(shared, src=0)
+    return shared[0]

@@ -1,4 +1,4 @@
-"""How rows start: from one seed a table, in whole-table order, in place, whatever the plan and the number of processes."""
+"""How rows start: from one seed a table, in whole-table order, in place, whatever the plan."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def local_shards(weight: Any) -> list[tuple[Tensor, tuple[int, int]]]:
     """This process's parts of a table, live, each with its (row, column) offset in the whole table."""
     if not hasattr(weight, "local_shards"):
         return [(weight, (0, 0))]
-    return [(shard.tensor, (shard.metadata.shard_offsets + [0])[:2]) for shard in weight.local_shards()]
+    return [(shard.tensor, tuple(shard.metadata.shard_offsets)) for shard in weight.local_shards()]
 
 
 def _start_shard(shard: Tensor, row: int, column: int, spec: TableSpec, seed: int) -> None:

@@ -1,0 +1,11 @@
+"""The one loop that fits encoders and rankers, its checkpoints, and streams with a resumable cursor."""
+
+from segrec.fitting.checkpoints import Checkpoints
+from segrec.fitting.config import FitConfig
+from segrec.fitting.loop import FitResult, Fittable, fit
+from segrec.fitting.progress import Progress, Validation
+from segrec.fitting.stream import ArrayStream, Stream
+
+__all__ = [
+    "ArrayStream", "Checkpoints", "FitConfig", "FitResult", "Fittable", "Progress", "Stream", "Validation", "fit",
+]  # fmt: skip

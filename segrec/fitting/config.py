@@ -1,0 +1,50 @@
+"""Settings that every fitted model has; encoders' and rankers' configs inherit them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from segrec.records import Config, ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+
+class FitConfig(Config):
+    """What `fit` needs to know."""
+
+    epochs: PositiveInt = 10
+    "Passes over the training rows at most; `patience` may stop earlier."
+    batch_size: PositiveInt = 4096
+    "Rows of one step, over all processes together."
+    learning_rate: PositiveFloat = 1e-3
+    "Of the dense optimizer; tables have their own in `TableSpec`."
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    device: Literal["cpu", "cuda", "auto"] = "auto"
+    "auto: CUDA where there is one."
+    patience: PositiveInt | None = 2
+    "Stops after so many validations without a better one; null never stops early."
+    validations_per_epoch: PositiveInt = 1
+    checkpoint_every: PositiveInt | None = None
+    "Steps between checkpoints; there is one at each validation anyway."
+    keep_last: PositiveInt = 2
+    "Newest checkpoints kept, beside the best one."
+    clip_norm: PositiveFloat | None = None
+    "Largest gradient norm of the dense part; null does not clip."
+    log_every: PositiveInt = 50
+    "Steps between log entries: the only moments at which the device is waited for."
+
+    def torch_device(self) -> torch.device:
+        """The device that `device` stands for on this machine.
+
+        :raises ConfigError: "cuda" without a CUDA device.
+        """
+        import torch
+
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise ConfigError("device 'cuda' was asked for but torch sees no CUDA device; use device=cpu or auto")
+        return torch.device(self.device)

@@ -1,0 +1,138 @@
+"""The one loop: batch, loss, step; sometimes a validation, sometimes a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from segrec.fitting.checkpoints import Checkpoints
+from segrec.fitting.config import FitConfig
+from segrec.fitting.monitoring import Monitor
+from segrec.fitting.progress import Progress, Validation
+from segrec.fitting.random_state import seed_everything
+from segrec.fitting.stream import Stream
+from segrec.tables.distribution import plan_text
+from segrec.tables.processes import rank
+
+B = TypeVar("B")
+
+
+@dataclass
+class Fittable(Generic[B]):
+    """What can be fitted. The tables' optimizers live inside `module` (see `segrec.tables.distribute`)."""
+
+    module: nn.Module
+    loss: Callable[[B], Tensor]
+    "Scalar with a live graph: sum over the batch / rows of the global batch."
+    optimizer: torch.optim.Optimizer | None
+    "Of the dense parameters."
+    validate: Callable[[], dict[str, float]]
+    "Called in evaluation mode without gradients; the same result on all processes."
+    monitor: str
+    "The metric that decides which weights are the best."
+    minimize: bool
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """How a run went; `module` holds the weights of `best_step`."""
+
+    best_epoch: int
+    best_step: int
+    best: dict[str, float]
+    "All metrics of the best validation."
+    history: list[Validation]
+    steps: int
+    stopped_early: bool
+
+
+def fit(fittable: Fittable[B], stream: Stream[B], config: FitConfig, folder: Path) -> FitResult:
+    """Fits until `epochs` or `patience` are used up and leaves the best weights in the module.
+
+    Goes on from the newest intact checkpoint in `folder`, if any: a killed run that is started again ends
+    with the same weights as one that was not killed. Writes folder/checkpoints, folder/events, folder/plan.txt.
+
+    :raises ConfigError: a loss or monitored metric that is NaN or infinite (the step is named).
+    :raises DataError: the folder holds another model's checkpoints, or cannot be written.
+    """
+    checkpoints = Checkpoints(folder / "checkpoints", fittable.module, fittable.optimizer, config.keep_last)
+    seed_everything(config.seed + rank())
+    progress = checkpoints.restore_newest() or Progress()
+    total = sum(stream.batches(epoch) for epoch in range(config.epochs))
+    _save_plan(fittable.module, folder)
+    fittable.module.train()
+    with Monitor(
+        folder / "events", progress, batch_size=config.batch_size, log_every=config.log_every, total=total
+    ) as monitor:
+        while progress.epoch < config.epochs and not progress.exhausted(config.patience):
+            validations = _validation_points(stream.batches(progress.epoch), config.validations_per_epoch)
+            for batch in stream.epoch(progress.epoch, start=progress.batch):
+                loss = _step(fittable, batch, config.clip_norm)
+                progress.advance()
+                monitor.step(loss)
+                if progress.batch in validations:
+                    monitor.flush()
+                    _validate(fittable, progress, monitor)
+                    checkpoints.save(progress)
+                    if progress.exhausted(config.patience):
+                        break
+                elif config.checkpoint_every and progress.step % config.checkpoint_every == 0:
+                    monitor.flush()
+                    checkpoints.save(progress)
+            else:
+                progress.next_epoch()
+    return _finish(checkpoints, progress, config)
+
+
+def _step(fittable: Fittable[B], batch: B, clip_norm: float | None) -> Tensor:
+    if fittable.optimizer is not None:
+        fittable.optimizer.zero_grad(set_to_none=True)
+    loss = fittable.loss(batch)
+    loss.backward()  # type: ignore[no-untyped-call]
+    if fittable.optimizer is not None:
+        if clip_norm is not None:
+            dense = [parameter for group in fittable.optimizer.param_groups for parameter in group["params"]]
+            nn.utils.clip_grad_norm_(dense, clip_norm)
+        fittable.optimizer.step()
+    return loss
+
+
+@torch.no_grad()
+def _validate(fittable: Fittable[B], progress: Progress, monitor: Monitor) -> None:
+    fittable.module.eval()
+    metrics = fittable.validate()
+    progress.record(metrics, fittable.monitor, fittable.minimize)
+    rate = None if fittable.optimizer is None else float(fittable.optimizer.param_groups[0]["lr"])
+    monitor.validated(metrics, rate)
+    fittable.module.train()
+
+
+def _validation_points(batches: int, validations: int) -> set[int]:
+    """After how many batches of an epoch to validate: evenly, the last one at its end."""
+    return {-(-batches * number // validations) for number in range(1, validations + 1)}
+
+
+def _save_plan(module: nn.Module, folder: Path) -> None:
+    if rank() == 0:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "plan.txt").write_text(plan_text(module) + "\n", encoding="utf-8")
+
+
+def _finish(checkpoints: Checkpoints, progress: Progress, config: FitConfig) -> FitResult:
+    assert progress.best_step is not None
+    assert progress.best_epoch is not None
+    checkpoints.load_weights(progress.best_step)
+    best = next(entry.metrics for entry in progress.history if entry.step == progress.best_step)
+    return FitResult(
+        best_epoch=progress.best_epoch,
+        best_step=progress.best_step,
+        best=best,
+        history=progress.history,
+        steps=progress.step,
+        stopped_early=progress.exhausted(config.patience),
+    )
