@@ -1,0 +1,37 @@
+"""A made short-video world on disk: one of the public formats, the truth beside it, and the config it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from segrec.records import ConfigError, new_folder
+from segrec.worlds.kuairand_files import write_kuairand
+from segrec.worlds.segmm_files import write_segmm, write_segmm_sample
+from segrec.worlds.short_video import ShortVideoWorld
+
+FORMATS: dict[str, Callable[[ShortVideoWorld, Path], None]] = {
+    "kuairand": write_kuairand,
+    "segmm": write_segmm,
+    "segmm_sample": write_segmm_sample,
+}
+"Writers by name: `segrec read kuairand` and `segrec read segmm` read what they write."
+
+
+def check_format(name: str) -> None:
+    """:raises ConfigError: no writer of that name (the known ones are listed)."""
+    if name not in FORMATS:
+        raise ConfigError(f"--format {name!r} is unknown (known: {', '.join(FORMATS)})")
+
+
+def write_short_video(world: ShortVideoWorld, out: Path, *, format: str = "kuairand", overwrite: bool = False) -> None:
+    """Writes the world into the new folder `out`: the format's files, truth.parquet beside them, world.yaml.
+
+    :raises ConfigError: an unknown format.
+    :raises DataError: `out` exists, or it cannot be written.
+    """
+    check_format(format)
+    with new_folder(out, overwrite=overwrite) as folder:
+        FORMATS[format](world, folder)
+        told = f"# A made world, no real data: segrec simulate short --format {format} --config world.yaml\n"
+        (folder / "world.yaml").write_text(told + world.config.to_yaml(), encoding="utf-8")
