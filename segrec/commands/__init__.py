@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import typer
 
+from segrec.commands import read, simulate
+
 
 def add_to(app: typer.Typer, evaluate: typer.Typer) -> None:
     """Adds segrec's commands to `app` and its evaluations to the group `evaluate`."""
+    read.add_to(app)
+    simulate.add_to(app)

@@ -1,0 +1,62 @@
+"""`segrec read`: a public or private log becomes a dataset folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds `read` to `app`."""
+    app.command("read")(read)
+
+
+def read(
+    format_name: Annotated[str, typer.Argument(metavar="FORMAT", help="kuairand, segmm, table (your own log)")],
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="folder or file as downloaded")],
+    out: Annotated[Path, typer.Option("--out", help="dataset folder to write")],
+    valid_from: Annotated[str | None, typer.Option(help="first day of valid, YYYY-MM-DD in the source's clock")] = None,
+    test_from: Annotated[str | None, typer.Option(help="first day of test")] = None,
+    split: Annotated[str | None, typer.Option(help="time (default), users or published")] = None,
+    only: Annotated[str | None, typer.Option(metavar="FLAG", help="keep rows whose FLAG is 1, e.g. is_click")] = None,
+    columns: Annotated[Path | None, typer.Option(metavar="MAP.yaml", help="table: which column is what")] = None,
+    segment_ms: Annotated[int | None, typer.Option(help="length of a segment; default 5000")] = None,
+    with_month_averages: Annotated[
+        bool, typer.Option("--with-month-averages", help="kuairand: read statistics that see the future")
+    ] = False,
+    vectors_type: Annotated[str, typer.Option(help="float32 or float16: how segment vectors are stored")] = "float32",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an existing dataset folder")] = False,
+) -> None:
+    """Read a log into a dataset folder: checked, cut by day, sorted and split."""
+    from segrec.datasets import ReadOptions, find_reader, write_dataset
+    from segrec.splitting import SplitRequest
+
+    options = ReadOptions.checked(
+        {
+            "split": SplitRequest.asked(split, valid_from, test_from),
+            "only": only,
+            "columns": columns,
+            "segment_ms": segment_ms,
+            "with_month_averages": with_month_averages,
+            "vectors_type": vectors_type,
+        }
+    )
+    log = find_reader(format_name)(source, options)
+    _tell(write_dataset(log, out, options, overwrite=overwrite))
+    for note in log.notes:
+        typer.echo(f"note: {note}")
+
+
+def _tell(dataset: Any) -> None:
+    meta = dataset.meta
+    rows = ", ".join(f"{part} {count:,}" for part, count in meta.rows.items())
+    typer.echo(f"{dataset.path}: {sum(meta.rows.values()):,} rows ({rows}), split by {meta.split.rule}")
+    for title, counts in (("rejected", meta.rejected), ("left out", meta.left_out)):
+        if counts:
+            typer.echo(f"{title}: " + ", ".join(f"{reason}: {count:,}" for reason, count in counts.items()))
+    for name in dataset.vector_names():
+        vectors = dataset.vectors(name).meta
+        typer.echo(f"segments/{name}: {vectors.rows:,} vectors of {vectors.dim} x {vectors.dtype}, {vectors.model}")
+    typer.echo(f"source: {meta.source}; licence: {meta.licence}")
