@@ -10,6 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from segrec.encoders.exit_table import HazardTable, Outcomes
+from segrec.encoders.rank_calibration import RankCalibration
+
 FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.integer[Any]]
 BoolArray = npt.NDArray[np.bool_]
@@ -130,6 +133,18 @@ class RankPrediction:
     def skip_scores(self) -> FloatArray:
         """(B, S), lowest = most likely the skip; +inf on padding."""
         return np.where(_inside(self.scores, self.lengths), self.scores, np.inf)
+
+    def calibrate(
+        self, valid: RankPrediction, valid_views: pl.DataFrame, table: HazardTable | None = None
+    ) -> ExitPrediction:
+        """A distribution, by a few numbers fitted on `valid` (see `rank_calibration`).
+
+        `table`: the (length, position) prior to lean on, from training views; counted on `valid_views` when not given.
+        """
+        outcomes = Outcomes.of(valid_views)
+        prior = HazardTable.by_length(outcomes, strength=100.0) if table is None else table
+        fitted = RankCalibration.fit(valid.scores, outcomes, prior)
+        return ExitPrediction.from_outcomes(*fitted.apply(self.scores, np.asarray(self.lengths)), self.lengths)
 
     def rows(self, chosen: npt.NDArray[Any]) -> RankPrediction:
         """The rows of a mask or of positions, in that order."""
