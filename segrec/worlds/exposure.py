@@ -17,6 +17,7 @@ HOUR_MS = 3_600_000
 _HOURLY = np.array([5, 3, 2, 1, 1, 2, 3, 5, 6, 6, 6, 7, 9, 9, 7, 6, 6, 7, 8, 9, 11, 12, 11, 8], dtype=np.float64)
 "Relative number of sessions that start in each hour of the day."
 _CHUNK = 200_000
+_REDRAWS = 4
 
 
 class ExposureConfig(Config):
@@ -50,6 +51,19 @@ class Exposures:
     is_random: Bools
 
 
+@dataclass(frozen=True)
+class _Slots:
+    """R places to be filled with a video."""
+
+    viewer: Ints
+    at_ms: Ints
+    is_random: Bools
+    is_fresh: Bools
+
+    def at(self, chosen: Ints) -> _Slots:
+        return _Slots(self.viewer[chosen], self.at_ms[chosen], self.is_random[chosen], self.is_fresh[chosen])
+
+
 def draw_exposures(config: ExposureConfig, viewers: Viewers, videos: Videos, rng: np.random.Generator) -> Exposures:
     """users x impressions_per_user impressions: sessions by rhythm, pages by preference, videos by the policy."""
     viewer = _impressions_of_viewers(config, viewers, rng)
@@ -61,14 +75,15 @@ def draw_exposures(config: ExposureConfig, viewers: Viewers, videos: Videos, rng
     preference = np.cumsum(viewers.page_preference[owner], axis=1)
     page = np.minimum((rng.random((len(owner), 1)) > preference).sum(axis=1), preference.shape[1] - 1)
     at_ms = start_ms[session]
-    is_random = (rng.random(len(viewer)) < config.random_share) & (at_ms >= config.days // 2 * DAY_MS)
-    moments = Moments(
+    slots = _Slots(
         viewer=viewer,
-        video=_shown_videos(config, viewers, videos, viewer=viewer, at_ms=at_ms, is_random=is_random, rng=rng),
-        page=page[session],
-        hour=at_ms % DAY_MS // HOUR_MS,
+        at_ms=at_ms,
+        is_random=(rng.random(len(viewer)) < config.random_share) & (at_ms >= config.days // 2 * DAY_MS),
+        is_fresh=rng.random(len(viewer)) < config.fresh_share,
     )
-    return Exposures(moments, session, at_ms, is_random)
+    video = _shown_videos(config, viewers, videos, slots, rng)
+    moments = Moments(viewer=viewer, video=video, page=page[session], hour=at_ms % DAY_MS // HOUR_MS)
+    return Exposures(moments, session, at_ms, slots.is_random)
 
 
 def impression_times(exposures: Exposures, watch_ms: Ints, rng: np.random.Generator) -> Ints:
@@ -106,26 +121,38 @@ def _session_starts(config: ExposureConfig, join_day: Ints, rng: np.random.Gener
 
 
 def _shown_videos(
-    config: ExposureConfig,
-    viewers: Viewers,
-    videos: Videos,
-    *,
-    viewer: Ints,
-    at_ms: Ints,
-    is_random: Bools,
-    rng: np.random.Generator,
+    config: ExposureConfig, viewers: Viewers, videos: Videos, slots: _Slots, rng: np.random.Generator
 ) -> Ints:
-    """(R,) among the videos uploaded by then: random, fresh, or the best of some popular ones."""
-    alive = np.searchsorted(videos.upload_ms, at_ms, side="right")
-    older = np.searchsorted(videos.upload_ms, at_ms - DAY_MS, side="right")
-    fresh = (rng.random(len(viewer)) < config.fresh_share) & (older < alive)
-    chosen = np.empty(len(viewer), dtype=np.int64)
-    for low in range(0, len(viewer), _CHUNK):
+    """(R,) videos uploaded by then; one that the viewer was shown already is drawn anew a few times."""
+    shown = _drawn_videos(config, viewers, videos, slots, rng)
+    for _ in range(_REDRAWS):
+        again = np.flatnonzero(_repeated(slots.viewer * len(videos.item_id) + shown))
+        shown[again] = _drawn_videos(config, viewers, videos, slots.at(again), rng)
+    return shown
+
+
+def _repeated(keys: Ints) -> Bools:
+    """(R,) True where the same key stands further up."""
+    order = np.argsort(keys, kind="stable")
+    repeated = np.zeros(len(keys), dtype=np.bool_)
+    repeated[order[1:]] = keys[order[1:]] == keys[order[:-1]]
+    return repeated
+
+
+def _drawn_videos(
+    config: ExposureConfig, viewers: Viewers, videos: Videos, slots: _Slots, rng: np.random.Generator
+) -> Ints:
+    """(R,) by the kind of slot: random, fresh, or the best of some popular ones."""
+    alive = np.searchsorted(videos.upload_ms, slots.at_ms, side="right")
+    older = np.searchsorted(videos.upload_ms, slots.at_ms - DAY_MS, side="right")
+    fresh = slots.is_fresh & ~slots.is_random & (older < alive)
+    chosen = np.empty(len(slots.viewer), dtype=np.int64)
+    for low in range(0, len(chosen), _CHUNK):
         part = slice(low, low + _CHUNK)
-        chosen[part] = _policy_choice(config, viewers, videos, viewer=viewer[part], alive=alive[part], rng=rng)
-    floor = np.where(fresh & ~is_random, older, 0)
-    drawn = floor + (rng.random(len(viewer)) * (alive - floor)).astype(np.int64)
-    return np.where(is_random | fresh, drawn, chosen)
+        chosen[part] = _policy_choice(config, viewers, videos, viewer=slots.viewer[part], alive=alive[part], rng=rng)
+    floor = np.where(fresh, older, 0)
+    drawn = floor + (rng.random(len(chosen)) * (alive - floor)).astype(np.int64)
+    return np.where(slots.is_random | fresh, drawn, chosen)
 
 
 def _policy_choice(
