@@ -1,5 +1,6 @@
 """The one loop that fits encoders and rankers, its checkpoints, and streams with a resumable cursor."""
 
+from segrec.fitting.averaging import global_mean
 from segrec.fitting.checkpoints import Checkpoints
 from segrec.fitting.config import FitConfig
 from segrec.fitting.loop import FitResult, Fittable, fit
@@ -8,4 +9,5 @@ from segrec.fitting.stream import ArrayStream, Stream
 
 __all__ = [
     "ArrayStream", "Checkpoints", "FitConfig", "FitResult", "Fittable", "Progress", "Stream", "Validation", "fit",
+    "global_mean",
 ]  # fmt: skip

@@ -25,13 +25,15 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
+from segrec.fitting.config import FitConfig
 from segrec.fitting.progress import Progress
 from segrec.fitting.random_state import random_state, restore_random_state
-from segrec.records import DataError
+from segrec.records import ConfigError, DataError
 from segrec.tables.processes import barrier, everywhere, rank
 from segrec.tables.state import fused_state, live_state
 
 _log = logging.getLogger(__name__)
+_MAY_CHANGE = {"epochs", "patience", "device", "keep_last", "checkpoint_every", "log_every"}
 _MODULE, _TABLES, _OPTIMIZER = "module/", "tables/", "optimizer/"
 
 
@@ -46,6 +48,24 @@ class Checkpoints:
     def steps(self) -> list[int]:
         """Steps that have a checkpoint, oldest first."""
         return sorted(int(path.name.removeprefix("step_")) for path in self.folder.glob("step_" + "[0-9]" * 8))
+
+    def check_same_config(self, config: FitConfig) -> None:
+        """Keeps the settings beside the checkpoints; a run that goes on must have the same ones.
+
+        :raises ConfigError: naming the first different setting (how long and where to fit may change).
+        """
+        file, now = self.folder / "config.json", config.model_dump(mode="json")
+        if file.is_file() and self.steps():
+            before = json.loads(file.read_text(encoding="utf-8"))
+            for name in dict.fromkeys([*now, *before]):
+                if name not in _MAY_CHANGE and now.get(name) != before.get(name):
+                    raise ConfigError(
+                        f"{self.folder.parent}: was started with {name}={before.get(name)} (now: {now.get(name)}); "
+                        "use the same settings to go on, another --out, or remove that folder to start anew"
+                    )
+        if rank() == 0:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            _write_json(file, now)
 
     def save(self, progress: Progress) -> None:
         """Writes a checkpoint of `progress.step`, then forgets old ones.

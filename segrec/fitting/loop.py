@@ -28,7 +28,7 @@ class Fittable(Generic[B]):
 
     module: nn.Module
     loss: Callable[[B], Tensor]
-    "Scalar with a live graph: sum over the batch / rows of the global batch."
+    "Scalar with a live graph; with several processes made by `global_mean`."
     optimizer: torch.optim.Optimizer | None
     "Of the dense parameters."
     validate: Callable[[], dict[str, float]]
@@ -57,10 +57,12 @@ def fit(fittable: Fittable[B], stream: Stream[B], config: FitConfig, folder: Pat
     Goes on from the newest intact checkpoint in `folder`, if any: a killed run that is started again ends
     with the same weights as one that was not killed. Writes folder/checkpoints, folder/events, folder/plan.txt.
 
-    :raises ConfigError: a loss or monitored metric that is NaN or infinite (the step is named).
+    :raises ConfigError: a loss or monitored metric that is NaN or infinite (the step is named), or a run in
+        `folder` that was started with other settings (the first different one is named).
     :raises DataError: the folder holds another model's checkpoints, or cannot be written.
     """
     checkpoints = Checkpoints(folder / "checkpoints", fittable.module, fittable.optimizer, config.keep_last)
+    checkpoints.check_same_config(config)
     seed_everything(config.seed + rank())
     progress = checkpoints.restore_newest() or Progress()
     total = sum(stream.batches(epoch) for epoch in range(config.epochs))

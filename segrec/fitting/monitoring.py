@@ -12,13 +12,14 @@ from types import TracebackType
 from typing import Self
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from segrec.fitting.progress import Progress
 from segrec.records import ConfigError
-from segrec.tables.processes import rank
+from segrec.tables.processes import rank, world_size
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +62,11 @@ class Monitor:
         """
         if self._losses is None or self._filled == 0:
             return
-        losses = self._losses[: self._filled].tolist()
+        seen = self._losses[: self._filled].clone()
+        if world_size() > 1:  # each process holds its part of the loss, times their number
+            dist.all_reduce(seen)
+            seen /= world_size()
+        losses = seen.tolist()
         seconds, first = time.perf_counter() - self._since, self._progress.step - self._filled
         self._filled, self._since = 0, time.perf_counter()
         for place, loss in enumerate(losses):

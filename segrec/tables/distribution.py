@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from fbgemm_gpu.split_table_batched_embeddings_ops_training import WeightDecayMode
 from torch import nn
 from torch.distributed.optim.apply_optimizer_in_backward import _apply_optimizer_in_backward
 from torchrec.distributed.comm import get_local_size
@@ -43,6 +45,7 @@ def distribute(
     :raises ConfigError: a table without a spec or a shard, one that the device cannot train, or too little memory.
     """
     device = torch.device(device)
+    _hush()
     check_supported(specs, device.type)
     _apply_optimizers(module, specs)
     ensure_process_group(device)
@@ -84,7 +87,9 @@ def plan_text(module: nn.Module) -> str:
 
 def _apply_optimizers(module: nn.Module, specs: Sequence[TableSpec]) -> None:
     for spec, weight in matched(table_weights(dict(module.named_parameters())), specs):
-        settings: dict[str, Any] = {"lr": spec.learning_rate, "weight_decay": spec.weight_decay}
+        settings: dict[str, Any] = {"lr": spec.learning_rate}
+        if spec.weight_decay > 0:  # without the mode the kernel ignores the decay
+            settings |= {"weight_decay": spec.weight_decay, "weight_decay_mode": WeightDecayMode.L2}
         if spec.optimizer != "sgd":
             settings["eps"] = spec.eps
         _apply_optimizer_in_backward(_OPTIMIZERS[spec.optimizer], [weight], settings)
@@ -130,6 +135,12 @@ def _memory(device: torch.device, local_processes: int) -> int:
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // local_processes
+
+
+def _hush() -> None:
+    """Silences two notes that TorchRec's own calls draw from torch: neither is the user's business."""
+    warnings.filterwarnings("ignore", message="Please use DTensor instead", category=FutureWarning)
+    logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
 
 
 @contextmanager

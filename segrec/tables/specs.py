@@ -39,7 +39,7 @@ class TableSpec(Config):
     eps: PositiveFloat = 1e-8
     "Added to Adagrad's root: with a large one, rows seen once or twice move little (as under SGD)."
     weight_decay: NonNegativeFloat = 0.0
-    "L2 on the rows that a batch touches."
+    "L2 on the rows that a batch touches: `rowwise_adagrad` and `adam` on CUDA only."
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -77,13 +77,16 @@ def check_names(specs: Sequence[TableSpec]) -> None:
 
 def check_supported(specs: Sequence[TableSpec], device_type: str) -> None:
     """:raises ConfigError: a table asks for what TorchRec does not have on this device."""
-    if device_type == "cuda":
-        return
     for spec in specs:
-        if spec.optimizer == "adam":
+        if spec.optimizer == "adam" and device_type != "cuda":
             raise ConfigError(
                 f"table {spec.name!r}: optimizer 'adam' inside the backward pass needs CUDA (found device: "
                 f"{device_type}); on CPU use rowwise_adagrad, adagrad or sgd"
+            )
+        if spec.weight_decay > 0 and (device_type != "cuda" or spec.optimizer in ("adagrad", "sgd")):
+            raise ConfigError(
+                f"table {spec.name!r}: weight_decay {spec.weight_decay} would be ignored by the kernel of "
+                f"{spec.optimizer!r} on {device_type}; set it to 0 and add the squared looked-up rows to the loss"
             )
 
 
