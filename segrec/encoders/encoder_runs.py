@@ -1,0 +1,141 @@
+"""A run of an encoder: fit it, freeze it, write down what was run and measured; open it again."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import polars as pl
+
+from segrec.encoders import find_encoder
+from segrec.encoders.encoder import Encoder, Withheld
+from segrec.fitting import FitConfig, FitResult
+from segrec.freezing import FrozenEncoder, FrozenMeta, freeze
+from segrec.records import (
+    DataError,
+    DatasetFolder,
+    MetricRow,
+    RunFolder,
+    RunMeta,
+    new_folder,
+    partial_folder,
+    write_metric_rows,
+    write_run_meta,
+)
+
+_PACKAGES = ("segrec", "torch", "torchrec", "fbgemm-gpu-cpu", "fbgemm-gpu", "polars", "numpy")
+
+
+def fit_encoder(
+    name: str, config: FitConfig, dataset: DatasetFolder, out: Path, *, overwrite: bool = False
+) -> tuple[RunFolder, FitResult]:
+    """Fits encoder `name` and leaves a run folder at `out`; a stopped fit of the same config goes on where it was.
+
+    :raises DataError: `out` exists, or a stopped fit of another config or dataset lies there.
+    """
+    if not out.exists() or overwrite:
+        _check_resumable(partial_folder(out), name, config, dataset)
+    with new_folder(out, overwrite=overwrite, resumable=True) as folder:
+        (folder / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+        write_run_meta(folder, _run_meta(name, config, dataset))
+        encoder, result = find_encoder(name).fit(config, dataset, folder)
+        freeze_encoder(folder / "frozen", name, config, encoder, dataset)
+        write_metric_rows(folder / "metrics.json", _metric_rows(name, config, dataset, result))
+    return RunFolder.open(out, "encoder"), result
+
+
+def freeze_encoder(
+    folder: Path,
+    name: str,
+    config: FitConfig,
+    encoder: Encoder,
+    dataset: DatasetFolder,
+    withheld: Withheld | None = None,
+) -> FrozenEncoder:
+    """Freezes a fitted encoder into `folder`."""
+    parts = encoder.parts()
+    meta = FrozenMeta(
+        encoder=name,
+        variant=getattr(config, "variant", None),
+        config=config.model_dump(mode="json"),
+        extra=dict(parts.extra),
+        segment_ms=dataset.meta.segment_ms,
+        dataset_fingerprint=dataset.meta.fingerprint,
+        fitted_on=["train"],
+        trained_until_ms=trained_until(dataset, withheld),
+    )
+    return freeze(folder, meta, parts.tensors, parts.frames)
+
+
+def thaw(frozen: FrozenEncoder) -> Encoder:
+    """The encoder that a frozen folder holds."""
+    return find_encoder(frozen.meta.encoder).thaw(frozen)
+
+
+def trained_until(dataset: DatasetFolder, withheld: Withheld | None = None) -> int:
+    """Newest time_ms of the train rows that a fit sees.
+
+    :raises DataError: there is no train row.
+    """
+    rows = dataset.interactions(["train"])
+    if withheld is not None:
+        rows = rows.filter(withheld.kept())
+    newest = rows.select(pl.col("time_ms").max()).collect().item()
+    if newest is None:
+        raise DataError(dataset.path, "has no train row", fix="read it again with another split")
+    return int(newest)
+
+
+def _run_meta(name: str, config: FitConfig, dataset: DatasetFolder) -> RunMeta:
+    return RunMeta(
+        kind="encoder",
+        name=name,
+        variant=getattr(config, "variant", None),
+        seed=config.seed,
+        dataset=str(dataset.path),
+        dataset_fingerprint=dataset.meta.fingerprint,
+        trained_until_ms=trained_until(dataset),
+        device=str(config.torch_device()),
+        versions=_versions(),
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _metric_rows(name: str, config: FitConfig, dataset: DatasetFolder, result: FitResult) -> list[MetricRow]:
+    variant = getattr(config, "variant", None)
+    protocols = {"NLL": "exit", "NDCG@5": "masked_skip"}
+    return [
+        MetricRow(
+            task="skip",
+            split="valid",
+            protocol=protocols.get(metric, "fit"),
+            model=name if variant is None else f"{name}:{variant}",
+            seed=config.seed,
+            metric=metric,
+            value=value,
+            n=dataset.meta.rows["valid"],
+        )
+        for metric, value in result.best.items()
+    ]
+
+
+def _check_resumable(partial: Path, name: str, config: FitConfig, dataset: DatasetFolder) -> None:
+    """A partial run goes on only with what it began with."""
+    if not (partial / "run.json").is_file() or not (partial / "config.yaml").is_file():
+        return
+    began = RunMeta.model_validate_json((partial / "run.json").read_text(encoding="utf-8"))
+    same = (partial / "config.yaml").read_text(encoding="utf-8") == config.to_yaml()
+    if began.name != name or not same or began.dataset_fingerprint != dataset.meta.fingerprint:
+        raise DataError(
+            partial, "holds a stopped fit of another encoder, config or dataset",
+            fix="remove that folder, or choose another --out",
+        )  # fmt: skip

@@ -1,0 +1,98 @@
+"""Fitting the segment-interest network: its rows, loss, optimizer and validation."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import torch
+from torch import Tensor, nn
+
+from segrec.encoders.encoder import Withheld
+from segrec.encoders.prediction import ExitPrediction, RankPrediction, SkipPrediction
+from segrec.encoders.segment_interest_config import SegmentInterestConfig
+from segrec.losses.hazard import hazard_loss
+from segrec.losses.intra_video import intra_video_loss
+from segrec.losses.pointwise import watched_loss
+from segrec.metrics.skip_ranking import masked_skip
+from segrec.records import DataError, DatasetFolder, skip_views
+from segrec.segments.batching import SegmentBatch, ViewTable, batches_in_order
+from segrec.segments.views import with_grid
+
+SCORING_BATCH = 4096
+
+
+def known_rows(dataset: DatasetFolder, withheld: Withheld | None) -> pl.DataFrame:
+    """Train and valid impressions with their grid, in time order, without those withheld."""
+    rows = dataset.interactions(["train", "valid"]).filter(pl.col("duration_ms") > 0)
+    if withheld is not None:
+        rows = rows.filter(withheld.kept())
+    return with_grid(rows, dataset).sort("time_ms", maintain_order=True).collect()
+
+
+def views_of(rows: pl.DataFrame, split: str, dataset: DatasetFolder) -> pl.DataFrame:
+    """The skip-task rows of one split.
+
+    :raises DataError: there is none.
+    """
+    views = rows.filter(skip_views() & (pl.col("split") == split))
+    if views.is_empty():
+        raise DataError(
+            dataset.path, f"has no {split} view to fit on", expected="rows with watch_ms > 0 and 0 < duration < 200 s",
+            fix="read it again with another split",
+        )  # fmt: skip
+    return views
+
+
+def vectors_of(config: SegmentInterestConfig, dataset: DatasetFolder) -> str | None:
+    """Which vectors an encoder uses on this dataset; None: ids only.
+
+    :raises DataError: modalities "visual" on a dataset without such vectors.
+    """
+    if config.modalities == "id":
+        return None
+    if config.vectors in dataset.vector_names():
+        return config.vectors
+    if config.modalities == "visual":
+        dataset.vectors(config.vectors)
+    return None
+
+
+def batch_loss(scores_T: Tensor, batch: SegmentBatch, config: SegmentInterestConfig) -> Tensor:
+    """The configured loss of a batch's scores; the log-odds of an exit are minus the scores."""
+    parts = (batch.view_T, batch.position_T, batch.lengths_B, batch.exits_B)
+    if config.loss == "hazard":
+        return hazard_loss(-scores_T, *parts)
+    if config.loss == "bce":
+        return watched_loss(scores_T, *parts)
+    return intra_video_loss(scores_T, *parts, scope=config.loss_scope)
+
+
+@torch.no_grad()
+def predict_table(
+    network: nn.Module, table: ViewTable, config: SegmentInterestConfig, slots: int, device: torch.device
+) -> SkipPrediction:
+    """(V, slots) predictions of a table's views, in their order; `network` must be in evaluation mode."""
+    found = np.full((len(table), slots), np.inf, np.float32)
+    for batch in batches_in_order(table, SCORING_BATCH, slots if config.padded else None):
+        scores = network(batch.to(device)).cpu().numpy()
+        found[batch.rows_B.numpy()[batch.view_T.numpy()], batch.position_T.numpy()] = scores
+    lengths = table.lengths.astype(np.int32)
+    if config.calibrated:
+        return ExitPrediction.from_logits(-found, lengths)
+    return RankPrediction(found, lengths)
+
+
+def dense_optimizer(module: nn.Module, config: SegmentInterestConfig) -> torch.optim.Optimizer:
+    """AdamW over everything but the tables, which have theirs inside."""
+    dense = [parameter for name, parameter in module.named_parameters() if "embedding_bags" not in name]
+    return torch.optim.AdamW(dense, lr=config.learning_rate, weight_decay=config.weight_decay)
+
+
+def measures(predicted: SkipPrediction, exits: npt.NDArray[np.int64]) -> dict[str, float]:
+    """NLL (nats a view; exit distributions only) and NDCG@5 among the video's own segments (skipped views)."""
+    ranks, _ = masked_skip(predicted.skip_scores(), predicted.lengths, exits)
+    found = {"NDCG@5": float(ranks.ndcg(5).mean()) if len(ranks.ties) else 0.0}
+    if isinstance(predicted, ExitPrediction):
+        found["NLL"] = float(-predicted.log_likelihood(exits).astype(np.float64).mean())
+    return found

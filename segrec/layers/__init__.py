@@ -1,0 +1,1 @@
+"""Parts of networks that encoders share; nothing here knows files, losses or optimizers."""

@@ -1,0 +1,1 @@
+"""Losses over the segments of a view: pure functions of tensors."""

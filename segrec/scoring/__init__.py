@@ -1,0 +1,1 @@
+"""Frozen encoder + dataset -> scores, one list a view, in streams."""

@@ -1,0 +1,1 @@
+"""Views cut into segments: which rows, what the user saw before, and batches without padding."""
