@@ -1,0 +1,158 @@
+"""Checkpoints: the newest and the best stay, damaged ones are noticed, a full disk is one line."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from segrec.fitting import Checkpoints, Progress, checkpoints
+from segrec.records import DataError
+
+
+def saved(folder: Path, steps: list[int], *, best: dict[int, int] | None = None, keep_last: int = 2) -> Checkpoints:
+    """Checkpoints at `steps` of a module whose weight is the step; `best`: step -> best step by then."""
+    module = nn.Linear(1, 1, bias=False)
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.1)
+    kept = Checkpoints(folder, module, optimizer, keep_last)
+    for step in steps:
+        module.weight.data.fill_(step)
+        module.weight.grad = torch.full_like(module.weight, 1.0)
+        optimizer.step()
+        module.weight.data.fill_(step)
+        kept.save(Progress(epoch=0, batch=step, step=step, best_step=(best or {}).get(step)))
+    return kept
+
+
+def reopened(folder: Path) -> tuple[Checkpoints, nn.Linear, torch.optim.Adam]:
+    module = nn.Linear(1, 1, bias=False)
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.7)
+    return Checkpoints(folder, module, optimizer), module, optimizer
+
+
+def test_the_newest_and_the_best_are_kept(tmp_path: Path) -> None:
+    best = {10: 10, 20: 20, 30: 20, 40: 20, 50: 20}
+    assert saved(tmp_path, [10, 20, 30, 40, 50], best=best).steps() == [20, 40, 50]
+
+
+def test_the_best_of_an_older_kept_checkpoint_is_kept_too(tmp_path: Path) -> None:
+    # 30 is the new best; if it turns out damaged, 20 goes on and knows 10 as the best
+    assert saved(tmp_path, [10, 20, 30], best={10: 10, 20: 10, 30: 30}).steps() == [10, 20, 30]
+
+
+def test_restoring_brings_back_weights_optimizer_cursor_and_random_numbers(tmp_path: Path) -> None:
+    torch.manual_seed(11)
+    saved(tmp_path, [1, 2])
+    expected = torch.rand(3)
+    torch.manual_seed(12)
+    kept, module, optimizer = reopened(tmp_path)
+    progress = kept.restore_newest()
+    assert progress == Progress(batch=2, step=2)
+    assert module.weight.item() == 2.0
+    state = optimizer.state_dict()
+    assert state["param_groups"][0]["lr"] == 0.1
+    assert state["state"][0]["step"].item() == 2.0
+    # Adam's means after two gradients of 1: 0.9 * 0.1 + 0.1 and 0.999 * 0.001 + 0.001
+    assert state["state"][0]["exp_avg"].item() == pytest.approx(0.19)
+    assert state["state"][0]["exp_avg_sq"].item() == pytest.approx(0.001999)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_nothing_to_restore(tmp_path: Path) -> None:
+    assert reopened(tmp_path / "absent")[0].restore_newest() is None
+
+
+def truncated(path: Path) -> None:
+    data = next(path.glob("*.distcp"))
+    data.write_bytes(data.read_bytes()[:-10])
+
+
+def zeroed(path: Path) -> None:
+    data = next(path.glob("*.distcp"))
+    data.write_bytes(bytes(data.stat().st_size))
+
+
+def without_metadata(path: Path) -> None:
+    (path / ".metadata").unlink()
+
+
+def without_manifest(path: Path) -> None:
+    (path / "manifest.json").unlink()
+
+
+def with_half_a_manifest(path: Path) -> None:
+    (path / "manifest.json").write_text('{"a":')
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (truncated, "bytes"),
+        (zeroed, "other content than was written"),
+        (without_metadata, ".metadata: No such file"),
+        (without_manifest, "manifest.json: No such file"),
+        (with_half_a_manifest, "does not parse"),
+    ],
+)
+def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], None], words: str
+) -> None:
+    saved(tmp_path, [10, 20])
+    damage(tmp_path / "step_00000020")
+    kept, module, _ = reopened(tmp_path)
+    with caplog.at_level(logging.WARNING, logger="segrec"):
+        progress = kept.restore_newest()
+    assert progress is not None
+    assert (progress.step, module.weight.item()) == (10, 10.0)
+    (message,) = [record.getMessage() for record in caplog.records if record.name.startswith("segrec")]
+    assert "step_00000020 is damaged" in message
+    assert words in message
+    assert kept.steps() == [10]
+
+
+def test_all_damaged_starts_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    saved(tmp_path, [10, 20])
+    truncated(tmp_path / "step_00000010")
+    truncated(tmp_path / "step_00000020")
+    assert reopened(tmp_path)[0].restore_newest() is None
+    assert len([record for record in caplog.records if "is damaged" in record.getMessage()]) == 2
+
+
+def test_damaged_best_weights_are_an_error(tmp_path: Path) -> None:
+    kept = saved(tmp_path, [10])
+    truncated(tmp_path / "step_00000010")
+    with pytest.raises(DataError, match="step_00000010: is damaged"):
+        kept.load_weights(10)
+
+
+def test_a_full_disk_is_one_line_and_leaves_older_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = saved(tmp_path, [10])
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoints, "save", full)
+    expected = r"step_00000020: cannot be written \(found: No space left on device\); free space and run again"
+    with pytest.raises(DataError, match=expected):
+        kept.save(Progress(step=20))
+    assert [path.name for path in tmp_path.iterdir()] == ["step_00000010"]
+
+
+def test_a_half_written_folder_is_not_a_checkpoint(tmp_path: Path) -> None:
+    kept = saved(tmp_path, [10])
+    (tmp_path / "step_00000020.partial").mkdir()
+    assert kept.steps() == [10]
+
+
+def test_only_dcp_metadata_is_a_pickle(tmp_path: Path) -> None:
+    saved(tmp_path, [10])
+    folder = tmp_path / "step_00000010"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert sorted(manifest) == [".metadata", "__0_0.distcp", "optimizer.json", "progress.json", "random_0.json"]
+    assert json.loads((folder / "optimizer.json").read_text())[0]["betas"] == [0.9, 0.999]
