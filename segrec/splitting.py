@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Literal, Protocol
@@ -54,8 +54,9 @@ class SplitRequest(Config):
 class StoredRows(Protocol):
     """All rows in time order, on disk in runs."""
 
-    heights: Sequence[int]
-    "Rows of each run."
+    @property
+    def heights(self) -> Sequence[int]:
+        """Rows of each run."""
 
     def read(self, run: int, columns: Sequence[str]) -> pl.DataFrame:
         """Those columns of a run."""
@@ -64,7 +65,9 @@ class StoredRows(Protocol):
 class Splitter(Protocol):
     """Gives each row its split."""
 
-    rule: SplitRule
+    @property
+    def rule(self) -> SplitRule:
+        """What dataset.json says of it."""
 
     def assign(self, frame: pl.DataFrame, first_row: int) -> pl.DataFrame:
         """`frame` with the column `split`; its first row is row `first_row` of the whole log."""
@@ -125,7 +128,7 @@ class UserSplit:
 class GivenSplit:
     """The source's own column `split`."""
 
-    rule: SplitRule = SplitRule(rule="given")
+    rule: SplitRule = field(default_factory=lambda: SplitRule(rule="given"))
 
     def assign(self, frame: pl.DataFrame, first_row: int) -> pl.DataFrame:
         """`frame` as it is."""

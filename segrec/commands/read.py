@@ -16,6 +16,7 @@ def add_to(app: typer.Typer) -> None:
 def read(
     format_name: Annotated[str, typer.Argument(metavar="FORMAT", help="kuairand, segmm, table (your own log)")],
     source: Annotated[Path, typer.Argument(metavar="SOURCE", help="folder or file as downloaded")],
+    *,
     out: Annotated[Path, typer.Option("--out", help="dataset folder to write")],
     valid_from: Annotated[str | None, typer.Option(help="first day of valid, YYYY-MM-DD in the source's clock")] = None,
     test_from: Annotated[str | None, typer.Option(help="first day of test")] = None,

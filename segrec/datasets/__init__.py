@@ -11,6 +11,7 @@ from segrec.datasets.folder_writer import write_dataset
 from segrec.datasets.kuairand import read_kuairand
 from segrec.datasets.log_source import LogSource, ReadOptions, VectorSource
 from segrec.datasets.segmm import read_segmm
+from segrec.datasets.table import read_table
 from segrec.records import ConfigError, DatasetFolder
 
 Reader = Callable[[Path, ReadOptions], LogSource]
@@ -18,6 +19,7 @@ Reader = Callable[[Path, ReadOptions], LogSource]
 DATASETS: dict[str, Reader] = {
     "kuairand": read_kuairand,
     "segmm": read_segmm,
+    "table": read_table,
 }
 "Reader by format name; packages add theirs under the entry point group `segrec.datasets`."
 

@@ -7,6 +7,7 @@ import gzip
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 import polars as pl
 import pyarrow as pa
@@ -14,7 +15,7 @@ import pyarrow.csv as pacsv
 
 from segrec.records import DataError
 
-BLOCK_BYTES = 8 << 20
+BLOCK_BYTES = 4 << 20
 """Bytes parsed at a time: memory stands still whatever the length of the file."""
 
 MISSING = ["", "NULL", "null", "NA", "N/A", "\\N"]
@@ -58,7 +59,8 @@ def csv_frames(
 ) -> Iterator[pl.DataFrame]:
     """Frames of `file` in order. Columns outside `types` take the type that the first block shows.
 
-    `columns` = which to read (all); `flags` = columns that hold 0, 1 or nothing; `multiline` = quoted values may hold line breaks (slower).
+    `columns` = which to read (all); `flags` = columns that hold 0, 1 or nothing; `multiline` = quoted values may
+    hold line breaks (slower).
 
     :raises DataError: a ragged row, a value of another type, NaN or infinity (row and column are named; the
         header is row 1), a truncated file.
@@ -109,10 +111,10 @@ def check_flags(frame: pl.DataFrame, flags: Sequence[str], file: Path, first_row
             )  # fmt: skip
 
 
-def _open_text(file: Path) -> gzip.GzipFile:
+def _open_text(file: Path) -> IO[str]:
     if file.suffix == ".gz":
-        return gzip.open(file, "rt", encoding="utf-8-sig", newline="")  # type: ignore[return-value]
-    return file.open("r", encoding="utf-8-sig", newline="")  # type: ignore[return-value]
+        return gzip.open(file, "rt", encoding="utf-8-sig", newline="")
+    return file.open("r", encoding="utf-8-sig", newline="")
 
 
 def _truncated(file: Path) -> DataError:
@@ -123,7 +125,7 @@ def _told(file: Path, error: Exception, columns: Sequence[str], types: Mapping[s
     text = str(error)
     if found := _BAD_VALUE.search(text):
         name = columns[int(found[1])]
-        value = re.sub(r"^invalid value ", "", found[3 + 1])
+        value = re.sub(r"^invalid value ", "", found[4])
         kind = next((words for start, words in _EXPECTED.items() if found[3].startswith(start)), found[3])
         where = f"row {found[2]}, column {name!r}" if found[2] else f"column {name!r}"
         expected = kind if name in types else f"{kind}, as in the rows before"

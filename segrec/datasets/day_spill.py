@@ -13,7 +13,7 @@ from segrec.records import KEY
 
 FLUSH_ROWS = 1_000_000
 "Rows held in memory before they go to their days."
-RUN_ROWS = 2_000_000
+RUN_ROWS = 500_000
 "A day with more rows is taken in slices of whole hours."
 
 _HOUR_MS = 3_600_000

@@ -26,7 +26,7 @@ from segrec.records import (
     new_folder,
     write_segment_vectors,
 )
-from segrec.splitting import GivenSplit, Splitter, SplitRequest, TimeSplit, UserSplit, check_parts
+from segrec.splitting import GivenSplit, SplitRequest, Splitter, TimeSplit, UserSplit, check_parts
 
 _FIRST = ("user_id", "item_id", "author_id", "time_ms", "duration_ms", "watch_ms", "split")
 
@@ -125,7 +125,7 @@ def _splitter(log: LogSource, request: SplitRequest, runs: StoredRuns, scratch: 
         return TimeSplit.by_dates(request.valid_from, request.test_from, log.utc_offset_hours)
     if request.rule is None and log.given_split:
         return GivenSplit()
-    if request.rule in (None, "time"):
+    if request.rule is None or request.rule == "time":
         return TimeSplit.by_shares(runs)
     return UserSplit.fit(runs, request.rule, scratch / "users")
 

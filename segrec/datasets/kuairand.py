@@ -17,6 +17,7 @@ import pyarrow as pa
 from segrec.datasets.columns import check_columns
 from segrec.datasets.csv_stream import csv_frames, csv_header
 from segrec.datasets.log_source import LogSource, ReadOptions
+from segrec.datasets.made_world import origin, truth_file
 from segrec.datasets.vector_file import vectors_beside
 from segrec.records import DataError
 
@@ -83,11 +84,12 @@ def read_kuairand(source: Path, options: ReadOptions) -> LogSource:
     items = partial(_video_frames, videos)
     if options.with_month_averages:
         items = partial(_with_month_averages, videos, statistics)
-    truth = next((place / "truth.parquet" for place in (source, folder) if (place / "truth.parquet").is_file()), None)
+    truth = truth_file((source, folder))
+    licence, name = origin(truth, LICENCE, SOURCE)
     return LogSource(
         format="kuairand",
-        licence=LICENCE,
-        source=SOURCE,
+        licence=licence,
+        source=name,
         batches=partial(_log_frames, logs),
         segment_ms=segment_ms,
         utc_offset_hours=8.0,

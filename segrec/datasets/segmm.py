@@ -15,6 +15,7 @@ import pyarrow as pa
 from segrec.datasets.columns import resolve_aliases
 from segrec.datasets.csv_stream import csv_frames, csv_header
 from segrec.datasets.log_source import LogSource, ReadOptions
+from segrec.datasets.made_world import origin, truth_file
 from segrec.datasets.segmm_features import segmm_vectors
 from segrec.records import ConfigError, DataError, exit_segment, segment_count
 
@@ -53,18 +54,19 @@ def read_segmm(source: Path, options: ReadOptions) -> LogSource:
     if segment_ms != SEGMENT_MS and vectors:
         raise ConfigError(f"--segment-ms {segment_ms}: SegMM's features stand on segments of {SEGMENT_MS} ms")
     labelled = LABEL in found
-    truth = file.parent / "truth.parquet"
+    truth = truth_file((file.parent,))
+    licence, name = origin(truth, LICENCE, SOURCE)
     return LogSource(
         format="segmm",
-        licence=LICENCE,
-        source=SOURCE,
+        licence=licence,
+        source=name,
         batches=partial(_frames, file, renames, separator),
         segment_ms=segment_ms,
         flags=(EFFECTIVE,) if EFFECTIVE in found else (),
         impossible={DISAGREES: ~label_agrees()} if labelled else {},
         checked_only=(LABEL,) if labelled else (),
         vectors=vectors,
-        truth=truth if truth.is_file() else None,
+        truth=truth,
     )
 
 

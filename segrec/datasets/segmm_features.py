@@ -67,11 +67,11 @@ def _index(file: Path) -> pl.DataFrame:
     )
     bad = index["item_id"].is_null()
     if bad.any():
-        found = keys[int(bad.arg_max() or 0)]
+        found = str(keys[int(bad.arg_max() or 0)])
         raise DataError(file, "a key is not '{video id}-{segment}'", found=found, fix="download it again")
     if not index["row"].dtype.is_integer() or not index["row"].sort().equals(pl.int_range(len(rows), eager=True)):
         raise DataError(
-            file, "its rows are not each number once", found=f"{index['row'].min()} .. {index['row'].max()}",
+            file, "its rows are not each number once", found=f"{index.row(0)[2]!r} ...",
             expected=f"0 .. {len(rows) - 1}", fix="download it again",
         )  # fmt: skip
     return index

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from segrec.datasets.columns import check_columns
 from segrec.datasets.log_source import VectorSource
+from segrec.datasets.parquet_stream import parquet_columns, unreadable
 from segrec.records import DataError
 
 _ROWS_AT_A_TIME = 20_000
@@ -69,27 +70,6 @@ def vector_file(
         chunks=partial(_chunks, file, vector, _width(file, vector)),
         dim=_width(file, vector),
         model=model or f"{file.name} (as delivered)",
-    )
-
-
-def parquet_columns(file: Path) -> dict[str, pa.DataType]:
-    """{column: type} of a Parquet file.
-
-    :raises DataError: it does not exist, is truncated or is not Parquet.
-    """
-    try:
-        schema = pq.read_schema(file)
-    except FileNotFoundError:
-        raise DataError(file, "does not exist", fix="check the path") from None
-    except (OSError, pa.ArrowInvalid) as error:
-        raise unreadable(file, error) from None
-    return dict(zip(schema.names, schema.types, strict=True))
-
-
-def unreadable(file: Path, error: Exception) -> DataError:
-    """The error for a damaged Parquet file."""
-    return DataError(
-        file, "cannot be read as Parquet (truncated or damaged)", found=str(error).splitlines()[0], fix="write it again"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -77,10 +77,23 @@ def _assign(values: dict[str, Any], pair: str) -> None:
 def _one_line(cls: type[BaseModel], error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     field = ".".join(str(part) for part in first["loc"]) or "the config"
-    if first["type"] == "extra_forbidden":
-        owner: Any = cls
-        for part in first["loc"][:-1]:
-            inner = owner.model_fields[str(part)].annotation if hasattr(owner, "model_fields") else None
-            owner = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else cls
-        return f"{cls.__name__}: unknown field {field!r} (known: {', '.join(owner.model_fields)})"
+    if first["type"] in ("extra_forbidden", "missing"):
+        owner = _owner(cls, [str(part) for part in first["loc"][:-1]])
+        problem = "unknown field" if first["type"] == "extra_forbidden" else "missing field"
+        return f"{cls.__name__}: {problem} {field!r} (known: {', '.join(owner.model_fields)})"
     return f"{cls.__name__}: field {field!r}: {first['msg']} (found: {first['input']!r})"
+
+
+def _owner(cls: type[BaseModel], path: Sequence[str]) -> type[BaseModel]:
+    """The model that holds the field at the end of `path`; keys of mappings are passed over."""
+    for part in path:
+        if part in cls.model_fields:
+            cls = _model_in(cls.model_fields[part].annotation) or cls
+    return cls
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model in `Model`, `Model | None`, `dict[str, Model]` ..."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((model for inner in get_args(annotation) if (model := _model_in(inner)) is not None), None)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from polars.exceptions import PolarsError
 
 from segrec.records.errors import DataError
 
@@ -82,13 +85,20 @@ def _replace_folder(building: Path, out: Path) -> None:
 _WRITE_PROBLEMS = {errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EDQUOT, errno.EEXIST}
 
 
+_NUMBERED = re.compile(r"\(os error (\d+)\)")
+"polars says the number in its message only."
+
+
 @contextmanager
 def _one_line_on_os_error(out: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        if error.errno not in _WRITE_PROBLEMS:
+    except (OSError, PolarsError) as error:
+        number = getattr(error, "errno", None)
+        if number is None and (told := _NUMBERED.search(str(error))):
+            number = int(told[1])
+        if number not in _WRITE_PROBLEMS:
             raise
         raise DataError(
-            out, f"cannot be written: {os.strerror(error.errno)}", fix="free space or choose another --out"
+            out, f"cannot be written: {os.strerror(number)}", fix="free space or choose another --out"
         ) from None

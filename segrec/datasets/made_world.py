@@ -1,0 +1,21 @@
+"""What tells a made world from real logs, when it is written in their form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+TRUTH = "truth.parquet"
+LICENCE = "none needed: a made world, no real user"
+
+
+def truth_file(places: Sequence[Path]) -> Path | None:
+    """truth.parquet in one of the folders `places`."""
+    return next((place / TRUTH for place in places if (place / TRUTH).is_file()), None)
+
+
+def origin(truth: Path | None, licence: str, source: str) -> tuple[str, str]:
+    """(licence, source) of a log: the publisher's, unless known truth lies beside it."""
+    if truth is None:
+        return licence, source
+    return LICENCE, f"made world with known truth, in the form of {source.split(' (', maxsplit=1)[0]}"
