@@ -82,7 +82,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_step(tmp_path: Path, bad: floa
     module = Scalar()
     optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
     fittable = Fittable(
-        module, lambda step: module.value * (bad if step == 7 else 1.0) + (bad if step == 7 else 0.0),
+        module, lambda step: module.value * 1.0 + (bad if step == 7 else 0.0),
         optimizer, lambda: {"NLL": 1.0}, "NLL", True,
     )  # fmt: skip
     with pytest.raises(ConfigError, match=rf"training loss is {bad} at step 8 \(epoch 1\); lower learning_rate"):
