@@ -48,13 +48,21 @@ class RankedOutcomes:
         return cls(order, outcome[order], last.nonzero()[:, 0])
 
     def weighted_auc(self, weights_RN: Tensor) -> Tensor:
-        """AUC (R,) float64 under each row of weights (R, n); NaN where a class has no weight."""
-        weight = weights_RN.to(self.order.device, torch.float64)[:, self.order]
-        positive_below = _at_ends(weight * self.positive, self.tie_end)  # (R, t)
-        negative_below = _at_ends(weight * ~self.positive, self.tie_end)
-        positive, negative = positive_below.diff(), negative_below.diff()
-        wins = (positive * (negative_below[:, :-1] + 0.5 * negative)).sum(dim=1)
+        """AUC (R,) float64 under each line of row weights (R, n); NaN where a class has no weight."""
+        return self._auc(weights_RN.to(self.order.device, torch.float64)[:, self.order])
+
+    def cluster_auc(self, weights_RC: Tensor, clusters: Tensor) -> Tensor:
+        """AUC (R,) where every row of cluster c weighs weights_RC[r, c]; clusters (n,) are numbers 0 .. C-1."""
+        weights = weights_RC.to(self.order.device, torch.float64)
+        return self._auc(weights[:, clusters.to(self.order.device)[self.order]])
+
+    def _auc(self, sorted_weights_RN: Tensor) -> Tensor:
+        below = _at_ends(sorted_weights_RN, self.tie_end)  # (R, t + 1)
+        positive_below = _at_ends(sorted_weights_RN * self.positive, self.tie_end)
+        negative_below = below - positive_below
         pairs = positive_below[:, -1] * negative_below[:, -1]
+        # A tie block's positives win against the negatives below it and half of its own.
+        wins = (positive_below.diff() * (negative_below[:, :-1] + negative_below[:, 1:])).sum(dim=1) / 2
         return torch.where(pairs > 0, wins / pairs.clamp(min=1e-300), math.nan)
 
 
@@ -67,17 +75,16 @@ def auc_replicates(
     :raises ValueError: as `auc`, or a cluster number outside the weights' columns.
     """
     ranked = RankedOutcomes.of(labels, scores)
-    cluster = as_tensor(clusters).to(ranked.order.device).long()
+    cluster = as_tensor(clusters).long()
     if cluster.shape != ranked.order.shape:
         raise ValueError(f"clusters have shape {tuple(cluster.shape)} (expected: {tuple(ranked.order.shape)})")
     if len(cluster) and not (int(cluster.min()) >= 0 and int(cluster.max()) < weights_RC.shape[1]):
         raise ValueError(f"cluster numbers must lie in 0 .. {weights_RC.shape[1] - 1}")
     step = max(1, _CELLS_AT_ONCE // max(1, len(cluster)))
-    parts = [
-        ranked.weighted_auc(as_tensor(weights_RC[start : start + step]).to(cluster.device)[:, cluster])
-        for start in range(0, len(weights_RC), step)
-    ]
-    replicates: npt.NDArray[np.float64] = torch.cat([*parts, torch.empty(0, dtype=torch.float64)]).cpu().numpy()
+    replicates = np.empty(len(weights_RC))
+    for start in range(0, len(weights_RC), step):
+        weights = as_tensor(weights_RC[start : start + step])
+        replicates[start : start + step] = ranked.cluster_auc(weights, cluster).cpu().numpy()
     return replicates
 
 
