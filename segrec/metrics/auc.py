@@ -53,8 +53,11 @@ class RankedOutcomes:
 
     def cluster_auc(self, weights_RC: Tensor, clusters: Tensor) -> Tensor:
         """AUC (R,) where every row of cluster c weighs weights_RC[r, c]; clusters (n,) are numbers 0 .. C-1."""
+        sorted_clusters = clusters.to(self.order.device)[self.order]
         weights = weights_RC.to(self.order.device, torch.float64)
-        return self._auc(weights[:, clusters.to(self.order.device)[self.order]])
+        step = max(1, _CELLS_AT_ONCE // max(1, len(self.order)))
+        parts = [self._auc(block[:, sorted_clusters]) for block in weights.split(step)]
+        return torch.cat(parts) if parts else weights.new_empty(0)
 
     def _auc(self, sorted_weights_RN: Tensor) -> Tensor:
         below = _at_ends(sorted_weights_RN, self.tie_end)  # (R, t + 1)
@@ -80,11 +83,7 @@ def auc_replicates(
         raise ValueError(f"clusters have shape {tuple(cluster.shape)} (expected: {tuple(ranked.order.shape)})")
     if len(cluster) and not (int(cluster.min()) >= 0 and int(cluster.max()) < weights_RC.shape[1]):
         raise ValueError(f"cluster numbers must lie in 0 .. {weights_RC.shape[1] - 1}")
-    step = max(1, _CELLS_AT_ONCE // max(1, len(cluster)))
-    replicates = np.empty(len(weights_RC))
-    for start in range(0, len(weights_RC), step):
-        weights = as_tensor(weights_RC[start : start + step])
-        replicates[start : start + step] = ranked.cluster_auc(weights, cluster).cpu().numpy()
+    replicates: npt.NDArray[np.float64] = ranked.cluster_auc(as_tensor(weights_RC), cluster).cpu().numpy()
     return replicates
 
 
