@@ -56,8 +56,10 @@ class RankedOutcomes:
         sorted_clusters = clusters.to(self.order.device)[self.order]
         weights = weights_RC.to(self.order.device, torch.float64)
         step = max(1, _CELLS_AT_ONCE // max(1, len(self.order)))
-        parts = [self._auc(block[:, sorted_clusters]) for block in weights.split(step)]
-        return torch.cat(parts) if parts else weights.new_empty(0)
+        auc = weights.new_empty(len(weights))
+        for start in range(0, len(weights), step):
+            auc[start : start + step] = self._auc(weights[start : start + step, sorted_clusters])
+        return auc
 
     def _auc(self, sorted_weights_RN: Tensor) -> Tensor:
         below = _at_ends(sorted_weights_RN, self.tie_end)  # (R, t + 1)
