@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import typer
 
-from segrec.commands import fit, read, simulate
+from segrec.commands import fit, read, score, simulate
 
 
 def add_to(app: typer.Typer, evaluate: typer.Typer) -> None:
     """Adds segrec's commands to `app` and its evaluations to the group `evaluate`."""
     fit.add_to(app)
     read.add_to(app)
+    score.add_to(app)
     simulate.add_to(app)

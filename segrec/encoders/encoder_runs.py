@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def fit_encoder(
     :raises DataError: `out` exists, or a stopped fit of another config or dataset lies there.
     """
     if not out.exists() or overwrite:
-        _check_resumable(partial_folder(out), name, config, dataset)
+        _check_resumable(partial_folder(out), name, config, dataset, overwrite=overwrite)
     with new_folder(out, overwrite=overwrite, resumable=True) as folder:
         (folder / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
         write_run_meta(folder, _run_meta(name, config, dataset))
@@ -128,14 +129,17 @@ def _metric_rows(name: str, config: FitConfig, dataset: DatasetFolder, result: F
     ]
 
 
-def _check_resumable(partial: Path, name: str, config: FitConfig, dataset: DatasetFolder) -> None:
-    """A partial run goes on only with what it began with."""
+def _check_resumable(partial: Path, name: str, config: FitConfig, dataset: DatasetFolder, *, overwrite: bool) -> None:
+    """A partial run goes on only with what it began with; `overwrite` begins anew."""
     if not (partial / "run.json").is_file() or not (partial / "config.yaml").is_file():
         return
     began = RunMeta.model_validate_json((partial / "run.json").read_text(encoding="utf-8"))
     same = (partial / "config.yaml").read_text(encoding="utf-8") == config.to_yaml()
-    if began.name != name or not same or began.dataset_fingerprint != dataset.meta.fingerprint:
+    if began.name == name and same and began.dataset_fingerprint == dataset.meta.fingerprint:
+        return
+    if not overwrite:
         raise DataError(
             partial, "holds a stopped fit of another encoder, config or dataset",
-            fix="remove that folder, or choose another --out",
+            fix="remove that folder, choose another --out, or pass --overwrite",
         )  # fmt: skip
+    shutil.rmtree(partial)

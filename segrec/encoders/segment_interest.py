@@ -19,7 +19,7 @@ from segrec.encoders.encoder import Encoder, Parts, Withheld
 from segrec.encoders.prediction import SkipPrediction
 from segrec.encoders.segment_interest_columns import SideColumns, Surroundings
 from segrec.encoders.segment_interest_config import SegmentInterestConfig
-from segrec.encoders.segment_interest_inputs import HISTORY_COLUMNS, Scales, SegmentInterestInputs
+from segrec.encoders.segment_interest_inputs import Scales, SegmentInterestInputs
 from segrec.encoders.segment_interest_learning import (
     batch_loss,
     dense_optimizer,
@@ -78,7 +78,7 @@ class SegmentInterest(Encoder):
         rows = known_rows(dataset, withheld)
         train, valid = (views_of(rows, split, dataset) for split in ("train", "valid"))
         surroundings = Surroundings.of(dataset, vectors_of(config, dataset))
-        log = HistoryLog.of(rows, HISTORY_COLUMNS)
+        log = HistoryLog.of(rows)
         columns = SideColumns.fit(dataset, train, surroundings) if config.context else SideColumns(())
         inputs, table = SegmentInterestInputs.learn(config, columns, train, valid, log, surroundings)
         checked = inputs.encode(valid, log, surroundings)

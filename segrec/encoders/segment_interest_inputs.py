@@ -21,9 +21,6 @@ from segrec.tables import Vocabulary
 FloatArray = npt.NDArray[np.float32]
 
 ID_COLUMNS = ("user_id", "item_id", "author_id")
-HISTORY_COLUMNS = ("item_id", "n_segments", "exit_segment")
-"What a past row must tell, beside its user and time."
-
 _CLIP = 5.0
 "Dense columns are cut at so many standard deviations."
 

@@ -23,7 +23,7 @@ _IDS = ("user_id", "item_id", "author_id")
 
 def table_specs(config: SegmentInterestConfig, sizes: Mapping[str, int]) -> list[TableSpec]:
     """One table for each id and context column of `sizes` that the body uses."""
-    widths = {name: config.context_width for name in sizes} | {name: config.id_width for name in _IDS}
+    widths = dict.fromkeys(sizes, config.context_width) | dict.fromkeys(_IDS, config.id_width)
     used = list(sizes)
     if config.body == "attention":
         widths |= {"user_id": config.width, "item_id": config.width // 2}

@@ -5,7 +5,6 @@ Legend: V rows of the log, B views that ask.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,24 +14,25 @@ import polars as pl
 
 IntArray = npt.NDArray[np.int64]
 
+PAST_COLUMNS = ("user_id", "time_ms", "item_id", "n_segments", "exit_segment")
+"What a past row tells."
+
 
 @dataclass(frozen=True)
 class HistoryLog:
     """A log by user and time. A view's history is one window of it: its user's rows strictly before its time."""
 
     rows: pl.DataFrame
-    "Sorted by user and time; the columns given to `of`."
+    "PAST_COLUMNS, sorted by user and time."
     users: pl.DataFrame
     "user_id, first, last: the user's rows are first..last-1."
     times: IntArray
     "(V,) time_ms of `rows`."
 
     @classmethod
-    def of(cls, rows: pl.DataFrame, columns: Sequence[str]) -> HistoryLog:
-        """From rows in any order with user_id, time_ms and `columns`."""
-        ordered = rows.select(list(dict.fromkeys(["user_id", "time_ms", *columns]))).sort(
-            "user_id", "time_ms", maintain_order=True
-        )
+    def of(cls, rows: pl.DataFrame) -> HistoryLog:
+        """From rows in any order with PAST_COLUMNS."""
+        ordered = rows.select(PAST_COLUMNS).sort("user_id", "time_ms", maintain_order=True)
         users = (
             ordered.with_row_index("row")
             .group_by("user_id", maintain_order=True)

@@ -1,0 +1,58 @@
+"""`segrec score`: a frozen encoder's scores for a dataset, or somebody else's scores brought in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds `score` to `app`."""
+    app.command("score")(score)
+
+
+def score(
+    paths: Annotated[list[Path], typer.Argument(metavar="RUN DATASET", help="with --import: DATASET alone")],
+    out: Annotated[Path, typer.Option("--out", metavar="SCORES.parquet", help="score table to write")],
+    cross_fit: Annotated[
+        int | None, typer.Option(metavar="K", help="score train rows by K refits that did not see them")
+    ] = None,
+    imported: Annotated[
+        Path | None, typer.Option("--import", metavar="FILE", help="scores of your own, Parquet or CSV")
+    ] = None,
+    trained_until: Annotated[
+        str | None, typer.Option(metavar="DATE", help="--import: last day that the scores' model was trained on")
+    ] = None,
+    kind: Annotated[str, typer.Option(help="--import: relevance or stay_probability")] = "relevance",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an existing score table")] = False,
+) -> None:
+    """Score every impression's segments; train rows out of fold with --cross-fit."""
+    from segrec.records import ConfigError, DataError, DatasetFolder, RunFolder
+    from segrec.scoring.importing import ImportRequest, import_scores
+    from segrec.scoring.score_tables import write_scores
+
+    expected = 1 if imported is not None else 2
+    if len(paths) != expected:
+        form = "--import FILE DATASET" if expected == 1 else "RUN DATASET"
+        raise ConfigError(f"segrec score takes {form} (found: {' '.join(map(str, paths))})")
+    if out.exists() and not overwrite:
+        raise DataError(out, "exists already", fix="choose another --out, or pass --overwrite")
+    dataset = DatasetFolder.open(paths[-1])
+    if imported is not None:
+        table, note = import_scores(ImportRequest.of(imported, trained_until, kind, cross_fit), dataset, out)
+        typer.echo(note)
+    else:
+        table = write_scores(RunFolder.open(paths[0], "encoder"), dataset, out, cross_fit)
+    _tell(table)
+
+
+def _tell(table: Any) -> None:
+    import polars as pl
+
+    rows = table.frame().select(pl.len()).collect().item()
+    typer.echo(f"{table.path}: {rows:,} rows, {table.meta.kind} by {table.meta.encoder}")
+    warning = table.leak_warning()
+    if warning is not None:
+        typer.echo(f"warning: {warning}")
