@@ -13,6 +13,7 @@ import polars as pl
 from segrec.encoders.prediction import ExitPrediction
 from segrec.records import KEY, DataError, DatasetFolder
 from segrec.worlds.jagged import Bools
+from segrec.worlds.videos import SEGMENT_MS
 
 FLAG_PROBABILITIES = {"is_click": "click_probability", "long_view": "long_view_probability"}
 
@@ -38,10 +39,15 @@ class Oracle:
     def predict(self, views: pl.DataFrame) -> ExitPrediction:
         """The true exit distribution of each view, in the order of `views` (any frame with the key columns).
 
-        :raises DataError: a view that the truth does not know.
+        :raises DataError: a view that the truth does not know, or one on another segment grid.
         """
         hazard = self._of(views, "hazard")
         lengths = hazard.list.len().to_numpy().astype(np.int32)
+        if "n_segments" in views.columns and (views["n_segments"].to_numpy() != lengths).any():
+            raise DataError(
+                "truth.parquet", "stands on another segment grid than the views", expected=f"{SEGMENT_MS} ms",
+                fix="read the made world without --segment-ms",
+            )  # fmt: skip
         padded = np.zeros((len(lengths), int(lengths.max(initial=1))), dtype=np.float32)
         inside: Bools = np.arange(padded.shape[1]) < lengths[:, None]
         padded[inside] = hazard.explode().to_numpy() if len(lengths) else []

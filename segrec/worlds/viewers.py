@@ -30,6 +30,8 @@ class ViewersConfig(Config):
     "Standard deviation of the logarithm of a user's activity."
     page_concentration: float = Field(default=4.0, gt=0)
     "How alike users' page preferences are (Dirichlet concentration)."
+    estimate_error: NonNegativeFloat = 0.7
+    "Standard deviation of the error in what the logging policy believes of a user's taste for a topic."
     new_share: float = Field(default=0.1, ge=0, lt=1)
     "Share of users who join after the first day."
 
@@ -76,5 +78,5 @@ def draw_viewers(
         activity=np.exp(rng.normal(0, config.activity_spread, n)),
         page_preference=rng.dirichlet(config.page_concentration * page_shares, n),
         join_day=np.where(joins_later, rng.integers(1, max(days, 2), n), 0),
-        estimated_taste=taste + rng.normal(0, 0.7, taste.shape),
+        estimated_taste=taste + rng.normal(0, config.estimate_error, taste.shape),
     )

@@ -53,6 +53,13 @@ def test_a_view_of_another_world_is_refused():
         Oracle(TRUTH).predict(strange)
 
 
+def test_views_on_another_grid_are_refused():
+    views = TRUTH.with_columns(n_segments=pl.Series([2, 1, 2], dtype=pl.Int32))
+    assert len(Oracle(TRUTH).predict(views)) == 3
+    with pytest.raises(DataError, match=r"another segment grid than the views \(expected: 5000 ms\)"):
+        Oracle(TRUTH).predict(views.with_columns(n_segments=pl.lit(1, pl.Int32)))
+
+
 def test_a_dataset_without_truth_is_refused(tmp_path):
     meta = DatasetMeta(
         format="table", split=SplitRule(rule="time"), rows={}, licence="none", source="here", fingerprint="0"
