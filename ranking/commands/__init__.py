@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import typer
 
+from ranking.commands import rank, report
+
 
 def add_to(app: typer.Typer, evaluate: typer.Typer) -> None:
     """Adds ranking's commands to `app` and its evaluations to the group `evaluate`."""
+    rank.add_to(app)
+    report.add_to(app)

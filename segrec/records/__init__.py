@@ -6,13 +6,13 @@ from segrec.records.errors import ConfigError, DataError, SegrecError
 from segrec.records.interactions import KEY, SPLITS, Split, exit_segment, segment_count, skip_views
 from segrec.records.metric_rows import MetricRow, read_metric_rows, write_metric_rows
 from segrec.records.outputs import new_file, new_folder, partial_folder
-from segrec.records.run_folder import RunFolder, RunMeta, write_run_meta
+from segrec.records.run_folder import RunFolder, RunMeta, check_resumable, package_versions, write_run_meta
 from segrec.records.score_table import FoldRule, ScoreMeta, ScoreTable, write_score_table
 from segrec.records.segment_vectors import SegmentVectors, VectorsMeta, write_segment_vectors
 
 __all__ = [
     "KEY", "SPLITS", "Config", "ConfigError", "DataError", "DatasetFolder", "DatasetMeta", "FoldRule", "MetricRow",
-    "RunFolder", "RunMeta", "ScoreMeta", "ScoreTable", "SegmentVectors", "SegrecError", "Split", "SplitRule",
-    "VectorsMeta", "exit_segment", "new_file", "new_folder", "partial_folder", "read_metric_rows", "scan_parquet",
+    "RunFolder", "RunMeta", "ScoreMeta", "ScoreTable", "SegmentVectors", "SegrecError", "Split", "SplitRule", "check_resumable",
+    "VectorsMeta", "exit_segment", "new_file", "new_folder", "package_versions", "partial_folder", "read_metric_rows", "scan_parquet",
     "segment_count", "skip_views", "write_metric_rows", "write_run_meta", "write_score_table", "write_segment_vectors",
 ]  # fmt: skip

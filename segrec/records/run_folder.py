@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
@@ -82,3 +84,37 @@ class RunFolder:
 def write_run_meta(folder: Path, meta: RunMeta) -> None:
     """Writes run.json into the folder."""
     (folder / "run.json").write_text(meta.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def check_resumable(partial: Path, meta: RunMeta, config: str, *, overwrite: bool) -> None:
+    """A stopped run in `partial` goes on only with what it began with; `overwrite` removes another one.
+
+    :param config: the config of the new run, as YAML.
+    :raises DataError: the stopped run has another name, config, dataset, label or score table.
+    """
+    if not (partial / "run.json").is_file() or not (partial / "config.yaml").is_file():
+        return
+    began = RunMeta.model_validate_json((partial / "run.json").read_text(encoding="utf-8"))
+    same = (partial / "config.yaml").read_text(encoding="utf-8") == config
+    if same and all(
+        getattr(began, field) == getattr(meta, field)
+        for field in ("kind", "name", "dataset_fingerprint", "label", "scores_hash")
+    ):
+        return
+    if not overwrite:
+        raise DataError(
+            partial, "holds a stopped run with another config, dataset, label or scores",
+            fix="remove that folder, choose another --out, or pass --overwrite",
+        )  # fmt: skip
+    shutil.rmtree(partial)
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of what a run depends on, for run.json."""
+    found = {}
+    for package in ("segrec", "torch", "torchrec", "fbgemm-gpu-cpu", "fbgemm-gpu", "polars", "numpy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,364 @@
+"""A spec fitted on train: vocabularies, bucket edges and scaling; turns rows of a dataset into codes and numbers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from ranking.encoded_rows import EncodedRows
+from ranking.features import KEY_OF, BagFeature, DenseFeature, FeatureSpec, IdFeature, Side, rows_with_clock
+from segrec.records import DataError, DatasetFolder, scan_parquet
+from segrec.tables import MISSING, Vocabulary
+from segrec.tables.vocabulary import as_ids
+
+COHORT_IDS = ("user_id", "item_id")
+"Ids whose presence in train makes a row warm."
+
+_AGE = "age"
+
+
+@dataclass(frozen=True)
+class FittedFeatures:
+    """What encoding needs, fitted on train rows only and stored with the run."""
+
+    spec: FeatureSpec
+    vocabularies: dict[str, Vocabulary]
+    "By feature name; ids and bags without buckets."
+    seen: dict[str, Vocabulary]
+    "All of train's user_id and item_id, however rare: what warm means."
+    edges: dict[str, tuple[float, ...]]
+    "Inner edges of bucketed ids, ascending."
+    scaling: dict[str, tuple[float, float]]
+    "Mean and deviation of dense features after their transform."
+
+    @classmethod
+    def fit(cls, dataset: DatasetFolder, spec: FeatureSpec) -> Self:
+        """Fits on the train rows, streaming: memory grows with the number of ids, not with the log.
+
+        :raises DataError: the dataset has no train row.
+        """
+        seen = {column: _train_vocabulary(dataset, column) for column in COHORT_IDS}
+        if not len(seen["user_id"].ids):
+            raise DataError(dataset.path, "has no train row", fix="read it again with another split")
+        sides = _train_sides(dataset, seen)
+        vocabularies, edges = {}, {}
+        for feature in (*spec.ids, *spec.bags):
+            if isinstance(feature, IdFeature) and feature.buckets is not None:
+                edges[feature.name] = _edges(dataset, sides, feature)
+            elif feature.side == "impression" and isinstance(feature, IdFeature):
+                whole = seen.get(feature.column) or _train_vocabulary(dataset, feature.column)
+                vocabularies[feature.name] = _frequent(whole, feature.min_count)
+            else:
+                vocabularies[feature.name] = _fit_vocabulary(dataset, sides, feature)
+        scaling = {feature.name: _scaling(dataset, sides, feature) for feature in spec.dense}
+        return cls(spec, vocabularies, seen, edges, scaling)
+
+    def rows_of(self, name: str) -> int:
+        """Rows of the table behind an id or bag feature."""
+        return len(self.edges[name]) + 3 if name in self.edges else self.vocabularies[name].size
+
+    @property
+    def dense_names(self) -> list[str]:
+        """Columns of the dense matrix: values in the spec's order, then a missing indicator for each imputed one."""
+        imputed = [f"{feature.name}_missing" for feature in self.spec.dense if feature.missing == "impute"]
+        return [feature.name for feature in self.spec.dense] + imputed
+
+    def save(self, folder: Path) -> None:
+        """Writes spec.yaml, scaling.json and one Parquet file a vocabulary."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "spec.yaml").write_text(self.spec.to_yaml(), encoding="utf-8")
+        numbers = {"edges": self.edges, "scaling": self.scaling}
+        (folder / "scaling.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+        for kind, group in (("vocabularies", self.vocabularies), ("seen", self.seen)):
+            (folder / kind).mkdir(exist_ok=True)
+            for name, vocabulary in group.items():
+                vocabulary.to_frame().write_parquet(folder / kind / f"{name}.parquet", compression="zstd")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """:raises DataError: a file is missing or damaged."""
+        try:
+            numbers = json.loads((folder / "scaling.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(
+                folder / "scaling.json", "cannot be read", found=str(error), fix="run `segrec rank` again"
+            ) from None
+        spec = FeatureSpec.of(folder / "spec.yaml")
+        edges = {name: tuple(values) for name, values in numbers["edges"].items()}
+        names = [feature.name for feature in (*spec.ids, *spec.bags) if feature.name not in edges]
+        return cls(
+            spec,
+            {name: _load_vocabulary(folder / "vocabularies" / f"{name}.parquet") for name in names},
+            {name: _load_vocabulary(folder / "seen" / f"{name}.parquet") for name in COHORT_IDS},
+            edges,
+            {name: (mean, deviation) for name, (mean, deviation) in numbers["scaling"].items()},
+        )
+
+
+class RowEncoder:
+    """Encodes impressions of one dataset; side tables are encoded once, here.
+
+    :raises DataError: the dataset lacks a column of the spec.
+    """
+
+    def __init__(self, fitted: FittedFeatures, dataset: DatasetFolder) -> None:
+        self.fitted, self._dataset = fitted, dataset
+        self._sides = {side: self._encoded_side(side) for side in KEY_OF}
+        schema = dataset.interactions().collect_schema().names()
+        features = (*fitted.spec.ids, *fitted.spec.bags, *fitted.spec.dense)
+        own = [feature.column for feature in features if feature.side == "impression" and feature.column != "hour"]
+        self.columns = list(dict.fromkeys(["user_id", "item_id", "time_ms", "duration_ms", *own]))
+        for column in self.columns:
+            if column not in schema:
+                raise DataError(
+                    dataset.path, f"interactions lack column {column!r}, a feature of this run", found=", ".join(schema),
+                    fix="read the source with it, or leave it out (features.without)",
+                )  # fmt: skip
+
+    def encode(self, frame: pl.DataFrame) -> EncodedRows:
+        """Codes and numbers of impressions, rows in the frame's order.
+
+        :raises DataError: a missing value under policy "reject", or an infinite one (the row is named).
+        """
+        spec, clock = self.fitted.spec, self._dataset.meta.utc_offset_hours
+        rows = rows_with_clock(frame.lazy(), clock).collect()
+        coded = rows.select("user_id", "item_id", "time_ms", "day", *self._coded(rows, "impression"))
+        for side, key in KEY_OF.items():
+            coded = coded.join(self._sides[side], on=key, how="left", maintain_order="left")
+        for feature in (*spec.ids, *spec.bags, *spec.dense):
+            if feature.missing == "reject":
+                self._refuse_missing(coded, feature.name)
+        ids = np.stack([coded[_coded_name(feature.name)].fill_null(MISSING).to_numpy() for feature in spec.ids])
+        bags = {feature.name: _flat(coded[_coded_name(feature.name)]) for feature in spec.bags}
+        return EncodedRows(ids=ids, bags=bags, dense=self._dense(coded))
+
+    def _dense(self, coded: pl.DataFrame) -> npt.NDArray[np.float32]:
+        values, indicators = [], []
+        for feature in self.fitted.spec.dense:
+            column = coded[_coded_name(feature.name)]
+            if feature.transform == "log_age_days":
+                column = self._scaled(_log_age(coded["day"], column).rename(feature.name))
+            values.append(column.fill_null(0.0).cast(pl.Float32).to_numpy())
+            if feature.missing == "impute":
+                indicators.append(column.is_null().cast(pl.Float32).to_numpy())
+        if not values:
+            return np.zeros((coded.height, 0), dtype=np.float32)
+        return np.ascontiguousarray(np.stack([*values, *indicators], axis=1))
+
+    def _encoded_side(self, side: Side) -> pl.DataFrame:
+        frame = self._dataset.users() if side == "user" else self._dataset.items()
+        key = KEY_OF[side]
+        if frame is None:
+            spec = self.fitted.spec
+            wanted = [f.name for f in (*spec.ids, *spec.bags, *spec.dense) if f.side == side]
+            if wanted:
+                raise DataError(
+                    self._dataset.path, f"has no {side}s.parquet, but this run uses {wanted[0]!r} of it",
+                    fix="read the source with its side features, or leave them out (features.without)",
+                )  # fmt: skip
+            dtype = self._dataset.interactions().collect_schema()[key]
+            return pl.DataFrame(schema={key: dtype})
+        return frame.select(key, *self._coded(frame, side))
+
+    def _coded(self, frame: pl.DataFrame, side: Side) -> list[pl.Series]:
+        """Coded columns of the features that live in `frame`; null = missing."""
+        spec, fitted = self.fitted.spec, self.fitted
+        coded: list[pl.Series] = []
+        for feature in (*spec.ids, *spec.bags, *spec.dense):
+            if feature.side != side:
+                continue
+            if feature.column not in frame.columns:
+                raise DataError(
+                    self._dataset.path, f"lacks column {feature.column!r}, a feature of this run",
+                    found=", ".join(frame.columns), fix="read the source with it",
+                )  # fmt: skip
+            values = frame[feature.column]
+            if isinstance(feature, IdFeature):
+                column = self._id_codes(values, feature)
+            elif isinstance(feature, BagFeature):
+                column = _bag_codes(values, feature, fitted.vocabularies[feature.name])
+            elif feature.transform == "log_age_days":
+                column = _days(values)
+            else:
+                column = self._scaled(_transformed(values, feature).rename(feature.name))
+            coded.append(column.rename(_coded_name(feature.name)))
+        return coded
+
+    def _id_codes(self, values: pl.Series, feature: IdFeature) -> pl.Series:
+        if feature.buckets is None:
+            codes = self.fitted.vocabularies[feature.name].encode(_as_id_values(values))
+            return pl.Series(codes.astype(np.int32)).replace(MISSING, None)
+        known = _numbers(values)
+        codes = np.searchsorted(self.fitted.edges[feature.name], known.fill_null(0.0).to_numpy(), side="right") + 2
+        return pl.Series(codes.astype(np.int32)).set(known.is_null(), None)
+
+    def _scaled(self, values: pl.Series) -> pl.Series:
+        mean, deviation = self.fitted.scaling[values.name]
+        infinite = values.is_infinite()
+        if infinite.any():
+            raise DataError(
+                self._dataset.path,
+                f"feature {values.name!r} is infinite in row {infinite.arg_max()}",
+                fix="clean the source",
+            )
+        return ((values - mean) / deviation).cast(pl.Float32)
+
+    def _refuse_missing(self, coded: pl.DataFrame, name: str) -> None:
+        missing = coded.filter(pl.col(_coded_name(name)).is_null())
+        if missing.height:
+            user, item, time_ms = missing.select("user_id", "item_id", "time_ms").row(0)
+            raise DataError(
+                self._dataset.path, f"feature {name!r} is missing and its policy is 'reject'",
+                found=f"user_id {user}, item_id {item}, time_ms {time_ms}",
+                fix=f"fill it in the source, or set features.missing.{name}=impute",
+            )  # fmt: skip
+
+
+def _coded_name(feature: str) -> str:
+    """Coded columns stand beside the keys, which may be features themselves."""
+    return f"{feature} coded"
+
+
+def _train_sides(dataset: DatasetFolder, seen: dict[str, Vocabulary]) -> dict[str, pl.DataFrame]:
+    """Side rows of the users and items that train shows."""
+    frames = {"user": dataset.users(), "item": dataset.items()}
+    return {
+        side: frame.filter(pl.col(KEY_OF[side]).is_in(seen[KEY_OF[side]].ids.implode()))  # type: ignore[index]
+        for side, frame in frames.items()
+        if frame is not None
+    }
+
+
+def _train_vocabulary(dataset: DatasetFolder, column: str) -> Vocabulary:
+    frame = rows_with_clock(dataset.interactions(["train"]), dataset.meta.utc_offset_hours)
+    counted = frame.group_by(column).agg(pl.len().alias("count")).collect(engine="streaming").drop_nulls()
+    ids = _as_id_values(counted[column]).rename("id")
+    kept = pl.DataFrame({"id": ids, "count": counted["count"].cast(pl.UInt32)}).drop_nulls().sort("id")
+    return Vocabulary(kept["id"], kept["count"])
+
+
+def _frequent(vocabulary: Vocabulary, min_count: int) -> Vocabulary:
+    kept = vocabulary.counts >= min_count
+    return Vocabulary(vocabulary.ids.filter(kept), vocabulary.counts.filter(kept))
+
+
+def _column(dataset: DatasetFolder, sides: dict[str, pl.DataFrame], side: Side, column: str) -> pl.Series:
+    if side != "impression":
+        return sides[side][column]
+    return dataset.interactions(["train"]).select(column).collect(engine="streaming").to_series()
+
+
+def _fit_vocabulary(
+    dataset: DatasetFolder, sides: dict[str, pl.DataFrame], feature: IdFeature | BagFeature
+) -> Vocabulary:
+    values = _column(dataset, sides, feature.side, feature.column)
+    if isinstance(feature, BagFeature):
+        values = _lists(values, feature).explode(empty_as_null=True)
+    return Vocabulary.fit(_as_id_values(values), feature.min_count)
+
+
+def _edges(dataset: DatasetFolder, sides: dict[str, pl.DataFrame], feature: IdFeature) -> tuple[float, ...]:
+    assert feature.buckets is not None
+    rows = dataset.interactions(["train"]) if feature.side == "impression" else sides[feature.side].lazy()
+    counted = rows.group_by(feature.column).agg(pl.len().alias("count")).collect(engine="streaming")
+    counted = counted.with_columns(_numbers(counted[feature.column])).drop_nulls().sort(feature.column)
+    return quantile_edges(counted[feature.column].to_numpy(), counted["count"].to_numpy(), feature.buckets)
+
+
+def quantile_edges(
+    values: npt.NDArray[np.floating], counts: npt.NDArray[np.integer], buckets: int
+) -> tuple[float, ...]:
+    """Inner edges of quantile buckets of `values` (ascending, distinct) that occur `counts` times; a value on an
+    edge belongs above it; equal edges become one, so there may be fewer buckets.
+    """
+    if not len(values):
+        return ()
+    reached = np.cumsum(counts) / counts.sum()
+    places = np.searchsorted(reached, np.arange(1, buckets) / buckets, side="left")
+    edges = np.unique(values[np.minimum(places, len(values) - 1)])
+    return tuple(float(edge) for edge in edges[edges > values[0]])
+
+
+def _scaling(dataset: DatasetFolder, sides: dict[str, pl.DataFrame], feature: DenseFeature) -> tuple[float, float]:
+    if feature.transform == "log_age_days":
+        values = _train_ages(dataset, sides, feature)
+        moments = values.select(_AGE).select(mean=pl.col(_AGE).mean(), std=pl.col(_AGE).std())
+    elif feature.side == "impression":
+        expression = _transform(pl.col(feature.column).cast(pl.Float64).fill_nan(None), feature)
+        moments = dataset.interactions(["train"]).select(mean=expression.mean(), std=expression.std())
+    else:
+        series = _transformed(sides[feature.side][feature.column], feature)
+        moments = pl.LazyFrame({"mean": [series.mean()], "std": [series.std()]})
+    mean, deviation = moments.collect(engine="streaming").row(0)
+    mean = 0.0 if mean is None else float(mean)
+    return mean, float(deviation) if deviation and np.isfinite(deviation) and deviation > 1e-12 else 1.0
+
+
+def _train_ages(dataset: DatasetFolder, sides: dict[str, pl.DataFrame], feature: DenseFeature) -> pl.LazyFrame:
+    key = KEY_OF[feature.side]
+    side = sides[feature.side]
+    dates = pl.DataFrame({key: side[key], "since": _days(side[feature.column])})
+    rows = rows_with_clock(dataset.interactions(["train"]).select(key, "time_ms"), dataset.meta.utc_offset_hours)
+    return rows.join(dates.lazy(), on=key, how="left").select(_log_age_expression("day", "since").alias(_AGE))
+
+
+def _log_age(day: pl.Series, since: pl.Series) -> pl.Series:
+    return pl.DataFrame({"day": day, "since": since}).select(_log_age_expression("day", "since")).to_series()
+
+
+def _log_age_expression(day: str, since: str) -> pl.Expr:
+    return (pl.col(day) - pl.col(since)).clip(lower_bound=0).cast(pl.Float64).log1p()
+
+
+def _transform(values: pl.Expr, feature: DenseFeature) -> pl.Expr:
+    return values.clip(lower_bound=0).log1p() if feature.transform == "log1p" else values
+
+
+def _transformed(values: pl.Series, feature: DenseFeature) -> pl.Series:
+    return _numbers(values).to_frame("x").select(_transform(pl.col("x"), feature)).to_series()
+
+
+def _numbers(values: pl.Series) -> pl.Series:
+    return values.cast(pl.Float64).fill_nan(None)
+
+
+def _as_id_values(values: pl.Series) -> pl.Series:
+    """Ids as Int64 or String: whole floats (ids with gaps in a CSV file) become integers."""
+    return as_ids(values.fill_nan(None).cast(pl.Int64) if values.dtype.is_float() else values)
+
+
+def _days(values: pl.Series) -> pl.Series:
+    """Days since 1970 of dates, or of texts that start with one; null where there is none."""
+    if values.dtype == pl.String:
+        values = values.str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False)
+    return values.cast(pl.Date).cast(pl.Int32)
+
+
+def _lists(values: pl.Series, feature: BagFeature) -> pl.Series:
+    return values if isinstance(values.dtype, pl.List) else values.cast(pl.String).str.split(feature.separator)
+
+
+def _bag_codes(values: pl.Series, feature: BagFeature, vocabulary: Vocabulary) -> pl.Series:
+    exploded = _lists(values, feature).rename("id").to_frame().with_row_index("row").explode("id", empty_as_null=True)
+    codes = pl.Series("code", vocabulary.encode(_as_id_values(exploded["id"])).astype(np.int32))
+    grouped = exploded.select("row").with_columns(codes).filter(pl.col("code") != MISSING)
+    lists = grouped.group_by("row", maintain_order=True).agg("code")
+    return values.to_frame("id").with_row_index("row").join(lists, on="row", how="left", maintain_order="left")["code"]
+
+
+def _flat(lists: pl.Series) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """Codes of all bags one after another and offsets (n + 1,); an empty bag holds the missing code."""
+    filled = lists.fill_null(pl.Series([[MISSING]], dtype=pl.List(pl.Int32)).first())
+    lengths = filled.list.len().to_numpy().astype(np.int64)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return filled.explode().to_numpy().astype(np.int32), offsets
+
+
+def _load_vocabulary(file: Path) -> Vocabulary:
+    return Vocabulary.from_frame(scan_parquet([file]).collect(), str(file))

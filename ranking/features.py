@@ -1,0 +1,251 @@
+"""The feature spec: which columns a ranker sees, as ids, bags or dense values, and what a missing value means."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Literal
+
+import polars as pl
+from pydantic import PositiveInt
+
+from segrec.records import Config, DataError, DatasetFolder
+from segrec.records.interactions import ID_COLUMNS, REQUIRED
+
+Missing = Literal["reject", "impute"]
+Side = Literal["impression", "user", "item"]
+Transform = Literal["none", "log1p", "log_age_days"]
+"log_age_days: log(1 + days from the column's date to the impression)."
+
+KEY_OF: dict[Side, str] = {"user": "user_id", "item": "item_id"}
+
+_MONTH_AVERAGE = re.compile(
+    r"^month_average_|^(show|play|valid_play|long_time_play|short_time_play|complete_play)_(cnt|user_num)$"
+)
+"Averages over a whole month, the future included, by the names that the reader or the publisher gives them."
+_ISO_DATE = r"^\d{4}-\d{2}-\d{2}"
+_SKEWED_AT = 30.0
+"A column of counts whose largest value is so many times its median is taken as log(1 + x)."
+
+
+class IdFeature(Config):
+    """One id a row, with an embedding of its own: code 0 = missing, 1 = unseen, known ids from 2 on."""
+
+    name: str
+    column: str
+    side: Side = "impression"
+    min_count: PositiveInt = 1
+    "Ids seen less often in train share the unseen row; counted in impressions, for side features in users or items."
+    buckets: PositiveInt | None = None
+    "Numeric columns: so many quantile buckets, fitted on train, are the ids."
+    missing: Missing = "impute"
+
+
+class BagFeature(Config):
+    """Several ids a row, pooled: a list column, or text with a separator."""
+
+    name: str
+    column: str
+    side: Side = "item"
+    separator: str = ","
+    min_count: PositiveInt = 1
+    missing: Missing = "impute"
+
+
+class DenseFeature(Config):
+    """A number, standardised by train's mean and deviation; `impute`: mean where missing, and an indicator column."""
+
+    name: str
+    column: str
+    side: Side = "impression"
+    transform: Transform = "none"
+    missing: Missing = "impute"
+
+
+class FeatureSpec(Config):
+    """All features of a run; stored with it as features/spec.yaml."""
+
+    ids: tuple[IdFeature, ...]
+    bags: tuple[BagFeature, ...] = ()
+    dense: tuple[DenseFeature, ...] = ()
+
+    def names(self) -> list[str]:
+        """Names of all features, ids first."""
+        return [feature.name for feature in (*self.ids, *self.bags, *self.dense)]
+
+
+class FeatureConfig(Config):
+    """How the spec is made from a dataset. The defaults take every column known before the impression."""
+
+    only: tuple[str, ...] | None = None
+    "Features to use, by name; null = all."
+    without: tuple[str, ...] = ()
+    "Features to leave out."
+    allow_leaks: tuple[str, ...] = ()
+    "Columns that tell the outcome or the future (same-row feedback, month averages), asked for by name."
+    min_count: PositiveInt = 2
+    "Of user, item, author and side ids with many values."
+    max_categories: PositiveInt = 500
+    "Whole-number columns with at most so many different values are ids, else dense."
+    duration_buckets: PositiveInt = 20
+    missing: dict[str, Missing] = {}
+    "Policy of single features; the others impute."
+
+
+def build_spec(dataset: DatasetFolder, config: FeatureConfig) -> FeatureSpec:
+    """The features of `dataset` under `config`.
+
+    :raises DataError: a feature is unknown, tells the outcome or the future, or nothing is left.
+    """
+    known = _impression_features(dataset, config) + _side_features(dataset, config)
+    known = _with_leaks(dataset, known, config)
+    _check_known(dataset, [feature.name for feature in known], config)
+    kept = [
+        feature.model_copy(update={"missing": config.missing.get(feature.name, feature.missing)})
+        for feature in known
+        if feature.name not in config.without and (config.only is None or feature.name in config.only)
+    ]
+    if not any(isinstance(feature, IdFeature) for feature in kept):
+        raise DataError(dataset.path, "no id feature is left", fix="keep at least one in features.only / without")
+    return FeatureSpec(
+        ids=tuple(feature for feature in kept if isinstance(feature, IdFeature)),
+        bags=tuple(feature for feature in kept if isinstance(feature, BagFeature)),
+        dense=tuple(feature for feature in kept if isinstance(feature, DenseFeature)),
+    )
+
+
+def rows_with_clock(frame: pl.LazyFrame, utc_offset_hours: float) -> pl.LazyFrame:
+    """`frame` with the source clock's `hour` (0-23) and `day` (days since 1970), from time_ms."""
+    local = pl.col("time_ms") + int(utc_offset_hours * 3_600_000)
+    return frame.with_columns(
+        (local // 3_600_000 % 24).cast(pl.Int32).alias("hour"), (local // 86_400_000).cast(pl.Int32).alias("day")
+    )
+
+
+Feature = IdFeature | BagFeature | DenseFeature
+
+
+def _impression_features(dataset: DatasetFolder, config: FeatureConfig) -> list[Feature]:
+    schema = dataset.interactions().collect_schema()
+    found: list[Feature] = [
+        IdFeature(name=name, column=name, min_count=config.min_count) for name in ID_COLUMNS if name in schema
+    ]
+    found.append(IdFeature(name="hour", column="hour"))
+    found.append(IdFeature(name="duration", column="duration_ms", buckets=config.duration_buckets))
+    found.append(DenseFeature(name="log_duration", column="duration_ms", transform="log1p", missing="reject"))
+    train = dataset.interactions(["train"])
+    for column in dataset.meta.context:
+        if column in schema and column not in ("hour", *ID_COLUMNS, *REQUIRED):
+            values = train.select(pl.col(column).unique()).collect(engine="streaming").to_series()
+            found.extend(_feature_of(values, "impression", config))
+    return found
+
+
+def _side_features(dataset: DatasetFolder, config: FeatureConfig) -> list[Feature]:
+    found: list[Feature] = []
+    taken = set(dataset.interactions().collect_schema().names())
+    sides: tuple[tuple[Side, Callable[[], pl.DataFrame | None], list[str]], ...] = (
+        ("user", dataset.users, dataset.meta.user_features),
+        ("item", dataset.items, dataset.meta.item_features),
+    )
+    for side, read, names in sides:
+        frame = read()
+        if frame is None:
+            continue
+        for column in names:
+            if column in frame.columns and column not in taken and not _MONTH_AVERAGE.search(column):
+                found.extend(_feature_of(frame[column], side, config))
+        taken |= set(names)
+    return found
+
+
+def _feature_of(values: pl.Series, side: Side, config: FeatureConfig) -> list[Feature]:
+    """The feature that a column makes by its type and values; none where it has a single value."""
+    name, distinct = values.name, values.drop_nulls().n_unique() if not values.dtype.is_nested() else 2
+    if distinct + (values.null_count() > 0) < 2:
+        return []
+    if isinstance(values.dtype, pl.List):
+        integral = values.dtype.inner.is_integer() or values.dtype.inner == pl.String
+        return [BagFeature(name=name, column=name, side=side)] if integral else []
+    if _is_date(values):
+        return [DenseFeature(name=f"{name}_age", column=name, side=side, transform="log_age_days")]
+    if values.dtype == pl.String and values.str.contains(",", literal=True).any() and not _is_range(values):
+        return [BagFeature(name=name, column=name, side=side)]
+    if values.dtype.is_numeric() and (distinct > config.max_categories or not _is_whole(values)):
+        transform: Transform = "log1p" if _is_skewed(values) else "none"
+        if not _looks_like_id(name):
+            return [DenseFeature(name=name, column=name, side=side, transform=transform)]
+    many = distinct > 100
+    return [IdFeature(name=name, column=name, side=side, min_count=config.min_count if many else 1)]
+
+
+def _with_leaks(dataset: DatasetFolder, known: list[Feature], config: FeatureConfig) -> list[Feature]:
+    """Adds the leaking columns asked for by name; refuses those merely listed in `only`."""
+    names = {feature.name for feature in known}
+    impression = dataset.interactions().collect_schema().names()
+    month = {
+        column: (side, frame[column])
+        for side, frame in (("user", dataset.users()), ("item", dataset.items()))
+        if frame is not None
+        for column in frame.columns
+        if _MONTH_AVERAGE.search(column)
+    }
+    outcomes = [name for name in impression if name not in {*names, *ID_COLUMNS, *dataset.meta.context}]
+    outcomes = [name for name in outcomes if name not in ("time_ms", "duration_ms", "split", "is_random")]
+    for column in config.only or ():
+        if column in (*month, *outcomes) and column not in config.allow_leaks:
+            kind = "an average over the whole month, future included" if column in month else "the row's own outcome"
+            raise DataError(
+                dataset.path,
+                f"feature {column!r} is {kind}",
+                fix=f"leave it out, or name it in features.allow_leaks: [{column}]",
+            )
+    added: list[Feature] = []
+    for column in config.allow_leaks:
+        if column in outcomes:
+            added.append(DenseFeature(name=column, column=column))
+        elif column in month:
+            side: Side = "user" if month[column][0] == "user" else "item"
+            skewed: Transform = "log1p" if _is_skewed(month[column][1]) else "none"
+            added.append(DenseFeature(name=column, column=column, side=side, transform=skewed))
+    return known + added
+
+
+def _check_known(dataset: DatasetFolder, known: list[str], config: FeatureConfig) -> None:
+    for field, names in (
+        ("only", config.only or ()), ("without", config.without), ("missing", config.missing),
+        ("allow_leaks", config.allow_leaks),
+    ):  # fmt: skip
+        for name in names:
+            if name not in known:
+                raise DataError(
+                    dataset.path, f"features.{field} names {name!r}, which the dataset does not offer",
+                    found=", ".join(known), fix="name one of these",
+                )  # fmt: skip
+
+
+def _is_date(values: pl.Series) -> bool:
+    if values.dtype in (pl.Date, pl.Datetime):
+        return True
+    return values.dtype == pl.String and bool(values.drop_nulls().str.contains(_ISO_DATE).all())
+
+
+def _is_range(values: pl.Series) -> bool:
+    """Texts like '(250,500]' hold a comma and are one value all the same."""
+    with_comma = values.drop_nulls().filter(values.drop_nulls().str.contains(",", literal=True))
+    return bool(with_comma.str.contains(r"^[\[(].*[\])]$").any())
+
+
+def _is_whole(values: pl.Series) -> bool:
+    return bool(values.dtype.is_integer() or (values.drop_nulls() % 1 == 0).all())
+
+
+def _is_skewed(values: pl.Series) -> bool:
+    known = values.drop_nulls().drop_nans() if values.dtype.is_float() else values.drop_nulls()
+    if known.is_empty() or float(known.min()) < 0:  # type: ignore[arg-type]
+        return False
+    return float(known.max()) > _SKEWED_AT * max(float(known.median()), 1.0)  # type: ignore[arg-type]
+
+
+def _looks_like_id(name: str) -> bool:
+    return name.endswith("_id") or name.startswith("onehot")

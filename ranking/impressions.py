@@ -1,0 +1,150 @@
+"""Impressions of a dataset folder in pieces of its day files, encoded with labels and scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from ranking.encoded_rows import EncodedRows
+from ranking.feature_encoding import RowEncoder
+from ranking.labels import Label
+from ranking.score_features import NAMES, VALUES, Jagged, ScoreLookup, score_features, with_indicators
+from segrec.records import DataError, DatasetFolder, Split, scan_parquet, segment_count
+
+KEYS = ("user_id", "item_id", "time_ms")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Rows `start` .. `start` + `rows` of a day file, of which `kept` belong to the wanted splits."""
+
+    file: Path
+    start: int
+    rows: int
+    kept: int
+
+
+@dataclass(frozen=True)
+class ScoreUse:
+    """How scores reach the batch."""
+
+    lookup: ScoreLookup
+    features: bool
+    "As dense features, standardised by `scaling`."
+    weights: bool
+    "As per-segment scores, for the weighting."
+    scaling: tuple[tuple[float, float], ...] = ((0.0, 1.0),) * len(VALUES)
+    "Mean and deviation of each of `VALUES`, fitted on train."
+
+
+class ImpressionSource:
+    """The rows of `splits`, readable piece by piece.
+
+    :raises DataError: those splits have no row.
+    """
+
+    def __init__(
+        self,
+        dataset: DatasetFolder,
+        encoder: RowEncoder,
+        splits: Sequence[Split],
+        *,
+        label: Label | None = None,
+        scores: ScoreUse | None = None,
+        with_segments: bool = False,
+        piece_rows: int = 65_536,
+    ) -> None:
+        self._dataset, self._encoder, self._splits = dataset, encoder, list(splits)
+        self._label, self._scores, self._with_segments = label, scores, with_segments
+        self.pieces = self._cut_files(piece_rows)
+        self.rows = sum(piece.kept for piece in self.pieces)
+        if not self.rows:
+            raise DataError(
+                dataset.path, f"has no {' or '.join(splits)} row", fix="read the source again with another split"
+            )
+        spec = encoder.fitted.spec
+        self.names = tuple(feature.name for feature in (*spec.ids, *spec.bags))
+        "Ids, then bags, in the order of the codes."
+
+    @property
+    def dense_names(self) -> list[str]:
+        """Columns of the dense matrix."""
+        extra = [f"score_{name}" for name in NAMES] if self._scores is not None and self._scores.features else []
+        return self._encoder.fitted.dense_names + extra
+
+    def keys(self, piece: Piece) -> pl.DataFrame:
+        """user_id, item_id, time_ms of the piece's rows, and the label where there is one."""
+        columns = [*KEYS, *(self._label.columns if self._label is not None else ())]
+        frame = self._frame(piece, columns)
+        keys = frame.select(KEYS)
+        return keys if self._label is None else keys.with_columns(label=pl.Series(self._label.values(frame)))
+
+    def read(self, piece: Piece) -> EncodedRows:
+        """The piece's rows, encoded.
+
+        :raises DataError: a missing value under policy "reject", scores that cannot be used.
+        """
+        columns = [*self._encoder.columns, *(self._label.columns if self._label is not None else ())]
+        frame = self._frame(piece, list(dict.fromkeys(columns)))
+        encoded = self._encoder.encode(frame)
+        if self._label is not None:
+            encoded = replace(encoded, labels=self._label.values(frame))
+        if self._with_segments:
+            counts = frame.select(segment_count(self._dataset.meta.segment_ms)).to_series()
+            encoded = replace(encoded, segments=counts.to_numpy())
+        return encoded if self._scores is None else self._with_scores(encoded, frame)
+
+    def score_values(self, piece: Piece) -> npt.NDArray[np.float32]:
+        """(n, 16) unscaled score features of the piece, NaN where missing."""
+        assert self._scores is not None
+        return score_features(self._scores_of(self._frame(piece, KEYS)), self._scores.lookup.table.meta.kind)
+
+    def _with_scores(self, encoded: EncodedRows, frame: pl.DataFrame) -> EncodedRows:
+        assert self._scores is not None
+        found = self._scores_of(frame)
+        if self._scores.features:
+            mean, deviation = np.asarray(self._scores.scaling, dtype=np.float32).T
+            scaled = (score_features(found, self._scores.lookup.table.meta.kind) - mean) / deviation
+            encoded = replace(encoded, dense=np.concatenate([encoded.dense, with_indicators(scaled)], axis=1))
+        return replace(encoded, scores=found) if self._scores.weights else encoded
+
+    def _scores_of(self, frame: pl.DataFrame) -> Jagged:
+        assert self._scores is not None
+        return self._scores.lookup.scores_of(frame)
+
+    def _frame(self, piece: Piece, columns: Sequence[str]) -> pl.DataFrame:
+        rows = scan_parquet([piece.file]).slice(piece.start, piece.rows)
+        return rows.filter(pl.col("split").is_in(self._splits)).select(columns).collect()
+
+    def _cut_files(self, piece_rows: int) -> list[Piece]:
+        pieces = []
+        for file in self._dataset.interaction_files():
+            splits = scan_parquet([file]).select(pl.col("split").is_in(self._splits)).collect().to_series().to_numpy()
+            for start in range(0, len(splits), piece_rows):
+                inside = splits[start : start + piece_rows]
+                if inside.any():
+                    pieces.append(Piece(file, start, len(inside), int(inside.sum())))
+        return pieces
+
+
+def fit_score_scaling(source: ImpressionSource) -> tuple[tuple[float, float], ...]:
+    """Mean and deviation of each score feature over the source's rows that have it.
+
+    :raises DataError: no row of the source has scores.
+    """
+    count, total, squares = (np.zeros(len(VALUES)) for _ in range(3))
+    for piece in source.pieces:
+        values = source.score_values(piece).astype(np.float64)
+        count += (~np.isnan(values)).sum(axis=0)
+        total += np.nansum(values, axis=0)
+        squares += np.nansum(values**2, axis=0)
+    if not count.any():
+        raise DataError("scores", "hold no row of the train split", fix="score the dataset's train rows too")
+    mean = total / np.maximum(count, 1)
+    deviation = np.sqrt(np.maximum(squares / np.maximum(count, 1) - mean**2, 0))
+    return tuple((float(m), float(d) if d > 1e-6 else 1.0) for m, d in zip(mean, deviation, strict=True))

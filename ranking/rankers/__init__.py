@@ -1,0 +1,49 @@
+"""Rankers by name: one file a model, `segment_weighting` wraps any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any
+
+from ranking.rankers.config import RankerConfig, ScoresConfig
+from ranking.rankers.dcn_v2 import DcnV2, DcnV2Config
+from ranking.rankers.logistic_regression import LogisticRegression, LogisticRegressionConfig
+from ranking.rankers.ranker import Ranker
+from ranking.rankers.segment_weighting import SegmentWeighting
+from segrec.records import ConfigError
+
+__all__ = ["RANKERS", "Ranker", "RankerConfig", "RankerEntry", "ScoresConfig", "SegmentWeighting", "find_ranker"]
+
+ENTRY_POINTS = "ranking.rankers"
+
+
+@dataclass(frozen=True)
+class RankerEntry:
+    """A ranker: its config and what builds it from (config, inputs, device)."""
+
+    config: type[RankerConfig]
+    build: Callable[..., Ranker]
+
+
+RANKERS: dict[str, RankerEntry] = {
+    "dcn_v2": RankerEntry(DcnV2Config, DcnV2),
+    "logistic_regression": RankerEntry(LogisticRegressionConfig, LogisticRegression),
+}
+
+
+def find_ranker(name: str) -> RankerEntry:
+    """The ranker `name`, ours or a third party's (entry point group "ranking.rankers", a RankerEntry).
+
+    :raises ConfigError: unknown; the known ones are named.
+    """
+    if name in RANKERS:
+        return RANKERS[name]
+    others = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    if name not in others:
+        raise ConfigError(f"unknown ranker {name!r} (known: {', '.join(sorted({*RANKERS, *others}))})")
+    found: Any = others[name].load()
+    if not isinstance(found, RankerEntry):
+        raise ConfigError(f"ranker {name!r}: its entry point holds a {type(found).__name__}, expected a RankerEntry")
+    return found

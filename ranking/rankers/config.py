@@ -1,0 +1,62 @@
+"""Settings that every ranker has."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+
+from ranking.features import FeatureConfig
+from segrec.fitting import FitConfig
+from segrec.records import Config
+from segrec.tables.specs import TableOptimizer, TableSpec, TableType
+
+
+class ScoresConfig(Config):
+    """What becomes of the per-segment scores that `--scores` gives."""
+
+    use: Literal["features", "weights", "both", "none"] = "features"
+    "Dense features, weights of per-segment logits (SegRec), both, or left aside."
+    weighting: Literal["segrec", "segsum", "segadjust", "video"] = "segrec"
+    "segrec: softmax of the scores; segsum: all 1; segadjust: one trained weight a position; video: no segments."
+    enter: Literal["head", "input"] = "head"
+    "Where a segment's position meets the row: at the last layer (cost of one row), or at the input (of N rows)."
+    temperature: PositiveFloat = 1.0
+    "Scores are divided by it before the softmax."
+    position_width: PositiveInt = 8
+    max_segments: PositiveInt = 40
+    "Later segments are left out of the weighting."
+
+
+class RankerConfig(FitConfig):
+    """A ranker's settings; each ranker adds its own."""
+
+    features: FeatureConfig = FeatureConfig()
+    scores: ScoresConfig = ScoresConfig()
+    embedding_dim: Annotated[int, Field(gt=0, multiple_of=4)] = 16
+    table_learning_rate: PositiveFloat = 0.05
+    table_optimizer: TableOptimizer = "rowwise_adagrad"
+    table_eps: PositiveFloat = 1e-8
+    table_weight_decay: NonNegativeFloat = 0.0
+    table_init_std: NonNegativeFloat = 0.01
+    table_dtype: TableType = "fp32"
+    weight_decay: NonNegativeFloat = 0.0
+    "Of the dense part (AdamW)."
+    monitor: Literal["LogLoss", "AUC"] = "LogLoss"
+    "The valid metric that decides which weights are kept."
+
+    def table_template(self) -> TableSpec:
+        """Settings of every table; name, rows and feature follow."""
+        return TableSpec(
+            name="template",
+            rows=1,
+            dim=self.embedding_dim,
+            features=("template",),
+            pooling="mean",
+            init_std=self.table_init_std,
+            dtype=self.table_dtype,
+            optimizer=self.table_optimizer,
+            learning_rate=self.table_learning_rate,
+            eps=self.table_eps,
+            weight_decay=self.table_weight_decay,
+        )

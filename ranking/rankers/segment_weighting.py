@@ -1,0 +1,65 @@
+"""SegRec: a ranker's logits for the segments of an item, weighted by frozen segment scores."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ranking.batching import RankingBatch
+from ranking.rankers.config import ScoresConfig
+from ranking.rankers.ranker import Ranker
+
+
+class SegmentWeighting(nn.Module):
+    """y = sum_i a_i y_i over the N valid segments of an item (SegMM, SIGIR 2025); BCE after the sum.
+
+    a = softmax(p / temperature) over valid segments ("segrec"), all 1 ("segsum"), or one trained weight a position,
+    shared by all rows, starting at 1 / S ("segadjust"). p are the row's frozen scores; without any, a is uniform.
+
+    y_i is the backbone's logit for segment i with position embedding e_i, which enters
+    - at the head: y_i = (w + A e_i)^T h + c^T e_i + b with h = hidden(x), so that all segments cost one row; A and c
+      start at 0;
+    - at the input: y_i = logit([x, e_i]), computed for valid segments only; x is embedded once a row.
+
+    Input: a batch with scores (B, S) and segments (B,); output (B,).
+    """
+
+    def __init__(self, config: ScoresConfig, backbone: Ranker) -> None:
+        super().__init__()
+        self.backbone, self.weighting = backbone, config.weighting
+        self.at_input, self.temperature = config.enter == "input", config.temperature
+        self.positions = nn.Embedding(config.max_segments, config.position_width)
+        if not self.at_input:
+            self.turn = nn.Linear(config.position_width, backbone.head.in_features + 1, bias=False)
+            nn.init.zeros_(self.turn.weight)
+        if self.weighting == "segadjust":
+            self.adjust = nn.Parameter(torch.full((config.max_segments,), 1.0 / config.max_segments))
+
+    def forward(self, batch: RankingBatch) -> Tensor:
+        """Logits (B,)."""
+        assert batch.scores is not None
+        assert batch.segments is not None
+        slots = torch.arange(batch.scores.shape[1], device=batch.scores.device)
+        valid_BS = slots[None] < batch.segments[:, None]
+        x = self.backbone.embed(batch)
+        logits_BS = self._at_input(x, valid_BS) if self.at_input else self._at_head(x, len(slots))
+        return (self.weights(batch.scores, valid_BS) * logits_BS).masked_fill(~valid_BS, 0.0).sum(dim=1)
+
+    def weights(self, scores_BS: Tensor, valid_BS: Tensor) -> Tensor:
+        """a (B, S), 0 outside valid segments."""
+        if self.weighting == "segrec":
+            masked = (scores_BS / self.temperature).masked_fill(~valid_BS, float("-inf"))
+            return torch.softmax(masked, dim=1)
+        if self.weighting == "segadjust":
+            return self.adjust[: scores_BS.shape[1]] * valid_BS
+        return valid_BS.to(scores_BS.dtype)
+
+    def _at_head(self, x: Tensor, slots: int) -> Tensor:
+        head, turned = self.backbone.head, self.turn(self.positions.weight[:slots])  # (S, H + 1)
+        weights_SH = head.weight + turned[:, :-1]
+        return torch.addmm(head.bias + turned[:, -1], self.backbone.hidden(x), weights_SH.T)
+
+    def _at_input(self, x: Tensor, valid_BS: Tensor) -> Tensor:
+        rows, slots = valid_BS.nonzero(as_tuple=True)
+        logits = self.backbone.logits(torch.cat([x[rows], self.positions(slots)], dim=1))
+        return logits.new_zeros(valid_BS.shape).index_put((rows, slots), logits)

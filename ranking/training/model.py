@@ -1,0 +1,76 @@
+"""From a run's config and fitted features to the ranker's module and its tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ranking.batching import RankingBatch
+from ranking.feature_encoding import FittedFeatures
+from ranking.layers import RankerInputs
+from ranking.layers.feature_embedding import one_table_each
+from ranking.rankers import RankerEntry, SegmentWeighting, find_ranker
+from ranking.rankers.config import RankerConfig, ScoresConfig
+from segrec.records import ConfigError
+from segrec.tables import TableSpec
+
+
+@dataclass(frozen=True)
+class RankerModel:
+    """An undistributed ranker and its tables' specs; forward: batch -> logits (B,)."""
+
+    module: nn.Module
+    tables: tuple[TableSpec, ...]
+
+
+def weighted(scores: ScoresConfig) -> bool:
+    """Whether the ranker is wrapped into `SegmentWeighting`."""
+    return scores.use in ("weights", "both") and scores.weighting != "video"
+
+
+def needs_scores(scores: ScoresConfig) -> bool:
+    """Whether a score table must be given: only SegRec's softmax needs one."""
+    return weighted(scores) and scores.weighting == "segrec"
+
+
+def build_ranker(
+    name: str,
+    config: RankerConfig,
+    fitted: FittedFeatures,
+    dense_names: list[str],
+    *,
+    positive_rate: float = 0.5,
+    device: torch.device | str = "meta",
+) -> RankerModel:
+    """Ranker `name`, its dense part started from config.seed, its last bias at the logit of `positive_rate`.
+
+    :param device: of the tables; "meta" when `segrec.tables.distribute` comes next.
+    :raises ConfigError: an unknown ranker, or one that does not fit its config.
+    """
+    entry: RankerEntry = find_ranker(name)
+    if not isinstance(config, entry.config):
+        raise ConfigError(f"ranker {name!r} wants a {entry.config.__name__} (found: {type(config).__name__})")
+    spec = fitted.spec
+    names = [feature.name for feature in (*spec.ids, *spec.bags)]
+    wrap = weighted(config.scores)
+    inputs = RankerInputs(
+        tables=one_table_each(names, [fitted.rows_of(feature) for feature in names], config.table_template()),
+        features=tuple(names),
+        dense_width=len(dense_names),
+        extra_width=config.scores.position_width if wrap and config.scores.enter == "input" else 0,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        ranker = entry.build(config, inputs, device)
+        module: nn.Module = SegmentWeighting(config.scores, ranker) if wrap else ranker
+    with torch.no_grad():
+        ranker.head.bias.fill_(torch.logit(torch.tensor(positive_rate)).item())
+    return RankerModel(module, inputs.tables)
+
+
+def logits_of(module: nn.Module, batch: RankingBatch, device: torch.device) -> torch.Tensor:
+    """Logits (B,) of a batch, moved to `device` first."""
+    logits: torch.Tensor = module(batch.to(device, non_blocking=True))
+    return logits
