@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torchrec.distributed.model_parallel import DistributedModelParallel
 
 from segrec.fitting.checkpoints import Checkpoints
 from segrec.fitting.config import FitConfig
@@ -17,7 +18,7 @@ from segrec.fitting.progress import Progress, Validation
 from segrec.fitting.random_state import seed_everything
 from segrec.fitting.stream import Stream
 from segrec.tables.distribution import plan_text
-from segrec.tables.processes import rank
+from segrec.tables.processes import everywhere, rank
 
 B = TypeVar("B")
 
@@ -32,7 +33,7 @@ class Fittable(Generic[B]):
     optimizer: torch.optim.Optimizer | None
     "Of the dense parameters."
     validate: Callable[[], dict[str, float]]
-    "Called in evaluation mode without gradients; the same result on all processes."
+    "Called in evaluation mode without gradients; with several processes the first one's result counts."
     monitor: str
     "The metric that decides which weights are the best."
     minimize: bool
@@ -55,7 +56,7 @@ def fit(fittable: Fittable[B], stream: Stream[B], config: FitConfig, folder: Pat
     """Fits until `epochs` or `patience` are used up and leaves the best weights in the module.
 
     Goes on from the newest intact checkpoint in `folder`, if any: a killed run that is started again ends
-    with the same weights as one that was not killed. Writes folder/checkpoints, folder/events, folder/plan.txt.
+    with the same weights as one that was not killed. Writes checkpoints/, events/ and, with tables, plan.txt.
 
     :raises ConfigError: a loss or monitored metric that is NaN or infinite (the step is named), or a run in
         `folder` that was started with other settings (the first different one is named).
@@ -107,7 +108,7 @@ def _step(fittable: Fittable[B], batch: B, clip_norm: float | None) -> Tensor:
 @torch.no_grad()
 def _validate(fittable: Fittable[B], progress: Progress, monitor: Monitor) -> None:
     fittable.module.eval()
-    metrics = fittable.validate()
+    metrics = everywhere(fittable.validate())
     progress.record(metrics, fittable.monitor, fittable.minimize)
     rate = None if fittable.optimizer is None else float(fittable.optimizer.param_groups[0]["lr"])
     monitor.validated(metrics, rate)
@@ -120,15 +121,16 @@ def _validation_points(batches: int, validations: int) -> set[int]:
 
 
 def _save_plan(module: nn.Module, folder: Path) -> None:
-    if rank() == 0:
-        folder.mkdir(parents=True, exist_ok=True)
+    has_tables = any(isinstance(part, DistributedModelParallel) for part in module.modules())
+    if rank() == 0 and has_tables:
         (folder / "plan.txt").write_text(plan_text(module) + "\n", encoding="utf-8")
 
 
 def _finish(checkpoints: Checkpoints, progress: Progress, config: FitConfig) -> FitResult:
     assert progress.best_step is not None
     assert progress.best_epoch is not None
-    checkpoints.load_weights(progress.best_step)
+    if progress.best_step != progress.step:
+        checkpoints.load_weights(progress.best_step)
     best = next(entry.metrics for entry in progress.history if entry.step == progress.best_step)
     return FitResult(
         best_epoch=progress.best_epoch,

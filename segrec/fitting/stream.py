@@ -54,12 +54,13 @@ class ArrayStream(Generic[B]):
         if groups is not None and len(groups) != rows:
             raise ConfigError(f"groups has {len(groups)} entries (expected: one a row, {rows})")
         self._rows, self._make, self._batch_size, self._seed = rows, make, batch_size, seed
-        self._groups, self._shuffle, self._rank, self._world_size = groups, shuffle, rank, world_size
+        self._shuffle, self._rank, self._world_size = shuffle, rank, world_size
+        self._groups, sizes = _numbered(groups, rows)
+        self._batches = int((-(-sizes // batch_size)).sum())
 
     def batches(self, epoch: int) -> int:
         """The same for each epoch: the last batch (of each group) may be smaller."""
-        sizes = np.array([self._rows]) if self._groups is None else np.unique(self._groups, return_counts=True)[1]
-        return int((-(-sizes // self._batch_size)).sum())
+        return self._batches
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[B]:
         """Batches made by `make` from row numbers (n,)."""
@@ -82,3 +83,13 @@ class ArrayStream(Generic[B]):
         if not self._shuffle:
             return batches
         return [batches[place] for place in generator.permutation(len(batches))]
+
+
+def _numbered(
+    groups: npt.NDArray[np.integer] | None, rows: int
+) -> tuple[npt.NDArray[np.integer] | None, npt.NDArray[np.integer]]:
+    """Groups as small numbers (which sort in linear time), and the size of each."""
+    if groups is None:
+        return None, np.array([rows])
+    kinds, numbers, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    return numbers.astype(np.uint16 if len(kinds) <= 2**16 else np.int64), sizes
