@@ -39,6 +39,11 @@ class HazardPrior(ABC):
 
     name: ClassVar[str]
 
+    @classmethod
+    @abstractmethod
+    def fit(cls, views: pl.DataFrame, valid: pl.DataFrame | None = None) -> Self:
+        """From training views; `valid` only chooses settings, where there are any."""
+
     @abstractmethod
     def hazards(self, views: pl.DataFrame) -> FloatArray:
         """(B, S) float64, S = the longest video of `views`; padding holds anything finite."""
@@ -66,9 +71,9 @@ class RandomPrior(HazardPrior):
     name = "random"
 
     @classmethod
-    def fit(cls, views: pl.DataFrame) -> Self:
+    def fit(cls, views: pl.DataFrame, valid: pl.DataFrame | None = None) -> Self:
         """Nothing to learn."""
-        del views
+        del views, valid
         return cls()
 
     def hazards(self, views: pl.DataFrame) -> FloatArray:
@@ -86,8 +91,9 @@ class PositionPrior(HazardPrior):
     table: HazardTable
 
     @classmethod
-    def fit(cls, views: pl.DataFrame) -> Self:
+    def fit(cls, views: pl.DataFrame, valid: pl.DataFrame | None = None) -> Self:
         """Counts over all views."""
+        del valid
         return cls(HazardTable.by_position(Outcomes.of(views)))
 
     def hazards(self, views: pl.DataFrame) -> FloatArray:
@@ -235,17 +241,15 @@ def tuned(
     return min((build(strength) for strength in strengths), key=lambda prior: prior.nll(valid))
 
 
+PRIORS: tuple[type[HazardPrior], ...] = (
+    RandomPrior, PositionPrior, LengthPositionPrior, UserPrior, ItemPrior, UserShrunkPrior, ItemShrunkPrior,
+)  # fmt: skip
+"All priors of a skip table, weakest first."
+
+
 def deterministic_priors(train: pl.DataFrame, valid: pl.DataFrame | None) -> list[SkipModel]:
-    """All priors of a skip table, weakest first; strengths chosen on `valid`."""
-    return [
-        RandomPrior.fit(train),
-        PositionPrior.fit(train),
-        LengthPositionPrior.fit(train, valid),
-        UserPrior.fit(train),
-        ItemPrior.fit(train),
-        UserShrunkPrior.fit(train, valid),
-        ItemShrunkPrior.fit(train, valid),
-    ]
+    """All priors of a skip table; strengths chosen on `valid`."""
+    return [prior.fit(train, valid) for prior in PRIORS]
 
 
 def lengths_of(views: pl.DataFrame) -> IntArray:

@@ -110,19 +110,23 @@ def position_calibration(log_exit: Array, log_end: Array, lengths: Array, exits:
     return PositionCalibration(observed, predicted)
 
 
-def exit_ece(log_exit: Array, log_end: Array, lengths: Array, exits: Array, bins: int = 15) -> float:
-    """Expected calibration error over the N + 1 outcomes of all views: mean |observed - predicted| by probability bin.
+def exit_ece(log_exit: Array, log_end: Array, lengths: Array, exits: Array, bins: int = 10) -> float:
+    """Class-wise expected calibration error: the share of probability that stands on wrong outcomes, 0 .. 1.
 
-    Bins are equal in width on [0, 1]; each outcome of a view is one yes/no event (class-wise ECE, pooled).
+    1/2 sum over outcomes (segment 0, 1, ..., end) and bins of probability of |predicted - observed| views, over views.
+    Bins are equal in width on [0, 1]. With one bin it is the total variation between the mean prediction and what
+    happened; more bins add what cancels out between views.
     """
     if not len(exits):
         return math.nan
-    inside = np.arange(log_exit.shape[1]) < lengths[:, None]
-    chances = np.concatenate([np.exp(log_exit[inside]), np.exp(log_end)]).astype(np.float64)
-    happened = np.concatenate([(np.arange(log_exit.shape[1]) == exits[:, None])[inside], exits >= lengths])
-    binned = np.minimum((chances * bins).astype(np.int64), bins - 1)
-    gaps = np.bincount(binned, chances, minlength=bins) - np.bincount(binned, happened, minlength=bins)
-    return float(np.abs(gaps).sum() / len(chances))
+    places = np.where(exits < lengths, exits, log_exit.shape[1])
+    gaps = 0.0
+    for place in range(log_exit.shape[1] + 1):
+        chances = np.exp(log_exit[:, place] if place < log_exit.shape[1] else log_end).astype(np.float64)
+        binned = np.minimum((chances * bins).astype(np.int64), bins - 1)
+        surplus = chances - (places == place)
+        gaps += float(np.abs(np.bincount(binned, surplus, minlength=bins)).sum())
+    return gaps / (2 * len(exits))
 
 
 def _dense_ranks(scores: Array) -> tuple[IntArray, int]:
