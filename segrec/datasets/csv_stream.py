@@ -65,16 +65,17 @@ def csv_frames(
     :raises DataError: a ragged row, a value of another type, NaN or infinity (row and column are named; the
         header is row 1), a truncated file.
     """
-    wanted = list(columns if columns is not None else csv_header(file, separator))
+    header = csv_header(file, separator)
     row = 2
     try:
         reader = pacsv.open_csv(
             file,
-            pacsv.ReadOptions(block_size=BLOCK_BYTES, use_threads=True),
+            # Only a single thread knows the number of a bad row.
+            pacsv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False),
             pacsv.ParseOptions(delimiter=separator, newlines_in_values=multiline),
             pacsv.ConvertOptions(
                 column_types=dict(types),
-                include_columns=wanted,
+                include_columns=list(columns if columns is not None else header),
                 null_values=MISSING,
                 strings_can_be_null=True,
             ),
@@ -86,7 +87,7 @@ def csv_frames(
             row += frame.height
             yield frame
     except (pa.ArrowInvalid, OSError) as error:
-        raise _told(file, error, wanted, types) from None
+        raise _told(file, error, header, types) from None
 
 
 def check_finite(frame: pl.DataFrame, file: Path, first_row: int) -> None:
@@ -121,15 +122,17 @@ def _truncated(file: Path) -> DataError:
     return DataError(file, "is truncated or not gzip", expected="a complete .gz file", fix="download it again")
 
 
-def _told(file: Path, error: Exception, columns: Sequence[str], types: Mapping[str, pa.DataType]) -> DataError:
+def _told(file: Path, error: Exception, header: Sequence[str], types: Mapping[str, pa.DataType]) -> DataError:
     text = str(error)
     if found := _BAD_VALUE.search(text):
-        name = columns[int(found[1])]
+        name = header[int(found[1])]
         value = re.sub(r"^invalid value ", "", found[4])
         kind = next((words for start, words in _EXPECTED.items() if found[3].startswith(start)), found[3])
         where = f"row {found[2]}, column {name!r}" if found[2] else f"column {name!r}"
-        expected = kind if name in types else f"{kind}, as in the rows before"
-        return DataError(file, f"{where}: wrong type", found=value, expected=expected, fix="correct or remove the row")
+        expected, fix = kind, "correct or remove the row"
+        if name not in types:
+            expected, fix = f"{kind}, as in the rows before", "correct the row (or, in a column map, declare its type)"
+        return DataError(file, f"{where}: wrong type", found=value, expected=expected, fix=fix)
     if found := _RAGGED.search(text):
         where = f"row {found[1]}" if found[1] else "a row"
         return DataError(

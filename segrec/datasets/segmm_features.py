@@ -58,7 +58,7 @@ def _index(file: Path) -> pl.DataFrame:
         rows = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(file, "is not JSON (truncated?)", found=str(error), fix="download it again") from None
-    if not isinstance(rows, dict) or not rows:
+    if not isinstance(rows, dict) or not rows or not all(type(row) is int for row in rows.values()):
         raise DataError(file, "is not a map of keys to rows", expected='{"316602-0": 0, ...}', fix="download it again")
     keys = pl.Series(list(rows))
     parts = keys.str.extract_groups(r"^(\d+)-(\d+)$").struct.unnest()
@@ -69,7 +69,7 @@ def _index(file: Path) -> pl.DataFrame:
     if bad.any():
         found = str(keys[int(bad.arg_max() or 0)])
         raise DataError(file, "a key is not '{video id}-{segment}'", found=found, fix="download it again")
-    if not index["row"].dtype.is_integer() or not index["row"].sort().equals(pl.int_range(len(rows), eager=True)):
+    if not index["row"].sort().equals(pl.int_range(len(rows), eager=True)):
         raise DataError(
             file, "its rows are not each number once", found=f"{index.row(0)[2]!r} ...",
             expected=f"0 .. {len(rows) - 1}", fix="download it again",

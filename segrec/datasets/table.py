@@ -66,7 +66,7 @@ def _vectors(base: Path, columns: ColumnMap, schema: pl.Schema) -> tuple[VectorS
             segment=of.segment,
             vector=of.vector,
             model=of.model,
-        )  # fmt: skip
+        )
         for name, of in columns.vectors.items()
     )
 

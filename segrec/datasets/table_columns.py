@@ -102,7 +102,8 @@ def _span(series: pl.Series, unit: Unit, name: str, file: Path) -> pl.Series:
         whole = series.cast(pl.Int64)
         return (whole // 1000 if unit == "us" else whole * round(_PER_MS[unit])).alias(name)
     if series.dtype.is_float() or series.dtype.is_decimal():
-        return (series.cast(pl.Float64) * _PER_MS[unit]).round().cast(pl.Int64).alias(name)
+        milliseconds = series.cast(pl.Float64) * _PER_MS[unit]
+        return (milliseconds.floor() if unit == "us" else milliseconds.round()).cast(pl.Int64).alias(name)
     if isinstance(series.dtype, pl.Duration):
         return series.dt.total_milliseconds().alias(name)
     raise _wrong_type(series, file, f"numbers in {unit}", "correct the column or its unit in the map")
