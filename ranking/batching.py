@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +16,6 @@ from torchrec.streamable import Pipelineable
 
 from ranking.encoded_rows import EncodedRows
 from ranking.impressions import ImpressionSource, Piece
-
-_M = TypeVar("_M", Tensor, KeyedJaggedTensor)
 
 
 @dataclass
@@ -46,19 +44,28 @@ class RankingBatch(Pipelineable):  # type: ignore[misc]
 
     def to(self, device: torch.device, non_blocking: bool = False) -> RankingBatch:
         """The batch on `device`."""
-        return self._each(lambda part: part.to(device, non_blocking=non_blocking))
+        return self._moved(lambda part: part.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> RankingBatch:
         """The batch in page-locked memory."""
-        return self._each(lambda part: part.pin_memory())
+        return self._moved(lambda part: part.pin_memory())
 
     def record_stream(self, stream: torch.Stream) -> None:
         """Keeps the memory until `stream` is done with it."""
-        self._each(lambda part: (part.record_stream(stream), part)[1])
+        for part in (self.sparse, self.dense, self.labels, self.weights, self.scores, self.segments):
+            if part is not None:
+                part.record_stream(stream)
 
-    def _each(self, move: object) -> RankingBatch:
-        parts = {name: getattr(self, name) for name in ("sparse", "dense", "labels", "weights", "scores", "segments")}
-        return replace(self, **{name: None if part is None else move(part) for name, part in parts.items()})  # type: ignore[operator]
+    def _moved(self, move: Callable[[Any], Any]) -> RankingBatch:
+        return RankingBatch(
+            sparse=move(self.sparse),
+            dense=move(self.dense),
+            labels=move(self.labels),
+            global_rows=self.global_rows,
+            weights=None if self.weights is None else move(self.weights),
+            scores=None if self.scores is None else move(self.scores),
+            segments=None if self.segments is None else move(self.segments),
+        )
 
 
 def make_batch(rows: EncodedRows, names: tuple[str, ...], global_rows: int, max_segments: int) -> RankingBatch:

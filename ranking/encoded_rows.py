@@ -57,11 +57,11 @@ class EncodedRows:
             bags={name: _joined([part.bags[name] for part in parts]) for name in first.bags},
             dense=np.concatenate([part.dense for part in parts]),
             labels=np.concatenate([part.labels for part in parts]),
-            scores=None if first.scores is None else _joined([part.scores for part in parts if part.scores is not None]),
-            segments=None if first.segments is None else np.concatenate(
-                [part.segments for part in parts if part.segments is not None]
-            ),
-        )  # fmt: skip
+            scores=_joined([part.scores for part in parts if part.scores is not None]) if first.scores else None,
+            segments=None
+            if first.segments is None
+            else np.concatenate([part.segments for part in parts if part.segments is not None]),
+        )
 
 
 def take_jagged(

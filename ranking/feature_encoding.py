@@ -48,7 +48,7 @@ class FittedFeatures:
             raise DataError(dataset.path, "has no train row", fix="read it again with another split")
         sides = _train_sides(dataset, seen)
         vocabularies, edges = {}, {}
-        for feature in (*spec.ids, *spec.bags):
+        for feature in spec.coded:
             if isinstance(feature, IdFeature) and feature.buckets is not None:
                 edges[feature.name] = _edges(dataset, sides, feature)
             elif feature.side == "impression" and isinstance(feature, IdFeature):
@@ -91,7 +91,7 @@ class FittedFeatures:
             ) from None
         spec = FeatureSpec.of(folder / "spec.yaml")
         edges = {name: tuple(values) for name, values in numbers["edges"].items()}
-        names = [feature.name for feature in (*spec.ids, *spec.bags) if feature.name not in edges]
+        names = [feature.name for feature in spec.coded if feature.name not in edges]
         return cls(
             spec,
             {name: _load_vocabulary(folder / "vocabularies" / f"{name}.parquet") for name in names},
@@ -111,13 +111,14 @@ class RowEncoder:
         self.fitted, self._dataset = fitted, dataset
         self._sides = {side: self._encoded_side(side) for side in KEY_OF}
         schema = dataset.interactions().collect_schema().names()
-        features = (*fitted.spec.ids, *fitted.spec.bags, *fitted.spec.dense)
-        own = [feature.column for feature in features if feature.side == "impression" and feature.column != "hour"]
+        own = [
+            feature.column for feature in fitted.spec.all if feature.side == "impression" and feature.column != "hour"
+        ]
         self.columns = list(dict.fromkeys(["user_id", "item_id", "time_ms", "duration_ms", *own]))
         for column in self.columns:
             if column not in schema:
                 raise DataError(
-                    dataset.path, f"interactions lack column {column!r}, a feature of this run", found=", ".join(schema),
+                    dataset.path, f"interactions lack column {column!r}, which this run uses", found=", ".join(schema),
                     fix="read the source with it, or leave it out (features.without)",
                 )  # fmt: skip
 
@@ -131,7 +132,7 @@ class RowEncoder:
         coded = rows.select("user_id", "item_id", "time_ms", "day", *self._coded(rows, "impression"))
         for side, key in KEY_OF.items():
             coded = coded.join(self._sides[side], on=key, how="left", maintain_order="left")
-        for feature in (*spec.ids, *spec.bags, *spec.dense):
+        for feature in spec.all:
             if feature.missing == "reject":
                 self._refuse_missing(coded, feature.name)
         ids = np.stack([coded[_coded_name(feature.name)].fill_null(MISSING).to_numpy() for feature in spec.ids])
@@ -155,8 +156,7 @@ class RowEncoder:
         frame = self._dataset.users() if side == "user" else self._dataset.items()
         key = KEY_OF[side]
         if frame is None:
-            spec = self.fitted.spec
-            wanted = [f.name for f in (*spec.ids, *spec.bags, *spec.dense) if f.side == side]
+            wanted = [feature.name for feature in self.fitted.spec.all if feature.side == side]
             if wanted:
                 raise DataError(
                     self._dataset.path, f"has no {side}s.parquet, but this run uses {wanted[0]!r} of it",
@@ -170,7 +170,7 @@ class RowEncoder:
         """Coded columns of the features that live in `frame`; null = missing."""
         spec, fitted = self.fitted.spec, self.fitted
         coded: list[pl.Series] = []
-        for feature in (*spec.ids, *spec.bags, *spec.dense):
+        for feature in spec.all:
             if feature.side != side:
                 continue
             if feature.column not in frame.columns:
@@ -195,7 +195,7 @@ class RowEncoder:
             codes = self.fitted.vocabularies[feature.name].encode(_as_id_values(values))
             return pl.Series(codes.astype(np.int32)).replace(MISSING, None)
         known = _numbers(values)
-        codes = np.searchsorted(self.fitted.edges[feature.name], known.fill_null(0.0).to_numpy(), side="right") + 2
+        codes = np.searchsorted(self.fitted.edges[feature.name], known.fill_null(0.0).to_numpy(), side="left") + 2
         return pl.Series(codes.astype(np.int32)).set(known.is_null(), None)
 
     def _scaled(self, values: pl.Series) -> pl.Series:
@@ -274,15 +274,16 @@ def _edges(dataset: DatasetFolder, sides: dict[str, pl.DataFrame], feature: IdFe
 def quantile_edges(
     values: npt.NDArray[np.floating], counts: npt.NDArray[np.integer], buckets: int
 ) -> tuple[float, ...]:
-    """Inner edges of quantile buckets of `values` (ascending, distinct) that occur `counts` times; a value on an
-    edge belongs above it; equal edges become one, so there may be fewer buckets.
+    """Inner edges of quantile buckets of `values` (ascending, distinct) that occur `counts` times.
+
+    A value on an edge belongs below it. Equal edges become one: there may be fewer buckets, none is empty.
     """
     if not len(values):
         return ()
     reached = np.cumsum(counts) / counts.sum()
     places = np.searchsorted(reached, np.arange(1, buckets) / buckets, side="left")
     edges = np.unique(values[np.minimum(places, len(values) - 1)])
-    return tuple(float(edge) for edge in edges[edges > values[0]])
+    return tuple(float(edge) for edge in edges[edges < values[-1]])
 
 
 def _scaling(dataset: DatasetFolder, sides: dict[str, pl.DataFrame], feature: DenseFeature) -> tuple[float, float]:

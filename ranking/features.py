@@ -62,6 +62,9 @@ class DenseFeature(Config):
     missing: Missing = "impute"
 
 
+Feature = IdFeature | BagFeature | DenseFeature
+
+
 class FeatureSpec(Config):
     """All features of a run; stored with it as features/spec.yaml."""
 
@@ -69,9 +72,15 @@ class FeatureSpec(Config):
     bags: tuple[BagFeature, ...] = ()
     dense: tuple[DenseFeature, ...] = ()
 
-    def names(self) -> list[str]:
-        """Names of all features, ids first."""
-        return [feature.name for feature in (*self.ids, *self.bags, *self.dense)]
+    @property
+    def coded(self) -> list[IdFeature | BagFeature]:
+        """Features with a table: ids, then bags."""
+        return [*self.ids, *self.bags]
+
+    @property
+    def all(self) -> list[Feature]:
+        """Ids, bags, dense."""
+        return [*self.ids, *self.bags, *self.dense]
 
 
 class FeatureConfig(Config):
@@ -120,9 +129,6 @@ def rows_with_clock(frame: pl.LazyFrame, utc_offset_hours: float) -> pl.LazyFram
     return frame.with_columns(
         (local // 3_600_000 % 24).cast(pl.Int32).alias("hour"), (local // 86_400_000).cast(pl.Int32).alias("day")
     )
-
-
-Feature = IdFeature | BagFeature | DenseFeature
 
 
 def _impression_features(dataset: DatasetFolder, config: FeatureConfig) -> list[Feature]:

@@ -67,8 +67,7 @@ class ImpressionSource:
             raise DataError(
                 dataset.path, f"has no {' or '.join(splits)} row", fix="read the source again with another split"
             )
-        spec = encoder.fitted.spec
-        self.names = tuple(feature.name for feature in (*spec.ids, *spec.bags))
+        self.names = tuple(feature.name for feature in encoder.fitted.spec.coded)
         "Ids, then bags, in the order of the codes."
 
     @property

@@ -44,7 +44,7 @@ class EffectiveViewLabel(Config):
     name: Literal["effective_view"] = "effective_view"
     rate: float
     edges_ms: tuple[float, ...]
-    "Inner edges of the duration buckets; a duration on an edge belongs above it."
+    "Inner edges of the duration buckets; a duration on an edge belongs below it."
     medians: tuple[float, ...]
     "Median watch ratio of each bucket, train rows only."
 
@@ -55,7 +55,7 @@ class EffectiveViewLabel(Config):
 
     def values(self, rows: pl.DataFrame) -> npt.NDArray[np.float32]:
         """(n,) in {0, 1}."""
-        bucket = np.searchsorted(self.edges_ms, rows["duration_ms"].to_numpy(), side="right")
+        bucket = np.searchsorted(self.edges_ms, rows["duration_ms"].to_numpy(), side="left")
         ratio = rows.select(_ratio()).to_series().to_numpy()
         return (ratio > np.asarray(self.medians)[bucket]).astype(np.float32)
 
@@ -100,14 +100,14 @@ def _fit_effective_view(dataset: DatasetFolder) -> EffectiveViewLabel:
     train = dataset.interactions(["train"]).select("duration_ms", ratio=_ratio())
     counted = train.group_by("duration_ms").agg(pl.len().alias("count")).collect(engine="streaming").sort("duration_ms")
     edges = quantile_edges(counted["duration_ms"].to_numpy().astype(np.float64), counted["count"].to_numpy(), _BUCKETS)
-    bucket = pl.sum_horizontal([pl.lit(0), *((pl.col("duration_ms") >= edge).cast(pl.Int32) for edge in edges)])
+    bucket = pl.sum_horizontal([pl.lit(0), *((pl.col("duration_ms") > edge).cast(pl.Int32) for edge in edges)])
     ratios = train.group_by(bucket.alias("bucket"), "ratio").agg(pl.len().alias("count")).collect(engine="streaming")
     medians = tuple(_median(ratios.filter(pl.col("bucket") == number)) for number in range(len(edges) + 1))
     of_bucket = pl.DataFrame(
         {"bucket": range(len(medians)), "median": medians}, schema_overrides={"bucket": ratios.schema["bucket"]}
     )
     above = ratios.join(of_bucket, on="bucket").filter(pl.col("ratio") > pl.col("median"))
-    rate = above["count"].sum() / max(int(ratios["count"].sum()), 1)
+    rate = int(above["count"].sum()) / max(int(ratios["count"].sum()), 1)
     return EffectiveViewLabel(rate=_usable_rate(dataset, EFFECTIVE_VIEW, rate), edges_ms=edges, medians=medians)
 
 

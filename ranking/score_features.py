@@ -150,7 +150,8 @@ def attach(
     if keys.height and not found[1][-1]:
         raise DataError(table.path, "has scores for none of these rows", fix="score the dataset that they come from")
     columns = with_indicators(score_features(found, table.meta.kind))
-    return _joined(rows, {prefix + name: columns[:, place] for place, name in enumerate(NAMES)})
+    joined: _Rows = _joined(rows, {prefix + name: columns[:, place] for place, name in enumerate(NAMES)})
+    return joined
 
 
 def _keys_of(rows: object, key: list[str]) -> pl.DataFrame:

@@ -13,7 +13,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("rank")(rank)
 
 
-def rank(
+def rank(  # noqa: PLR0917 - typer makes them options
     ranker: Annotated[str, typer.Argument(metavar="RANKER", help="dcn_v2, logistic_regression, or an installed one")],
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="dataset folder")],
     label: Annotated[str, typer.Option("--label", help="a flag of the log (is_click ...) or effective_view")],
