@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -46,6 +46,8 @@ class Encoder(ABC):
     Config: ClassVar[type[FitConfig]]
     calibrated: bool
     "True: predicts exit distributions; False: only an order of segments."
+    past_columns: Sequence[str] = ()
+    "Interaction columns of past views that predictions look at, beside PAST_COLUMNS."
     past_views: int
     "How many past views of a user can matter to a prediction."
 

@@ -5,6 +5,7 @@ Variants: `hazard` (ours, default), `paper`, `released`; see `SegmentInterestCon
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -30,7 +31,7 @@ from segrec.encoders.segment_interest_learning import (
     views_of,
 )
 from segrec.encoders.segment_interest_network import SegmentInterestNetwork, table_specs
-from segrec.encoders.segment_interest_priors import Knowledge
+from segrec.encoders.segment_interest_counts import ExitCounts, blocks_of
 from segrec.fitting import ArrayStream, FitResult, Fittable, fit
 from segrec.freezing import FrozenEncoder
 from segrec.records import DataError, DatasetFolder
@@ -53,6 +54,11 @@ class SegmentInterest(Encoder):
     def calibrated(self) -> bool:  # type: ignore[override]
         """Loss hazard gives exit distributions."""
         return self.inputs.config.calibrated
+
+    @property
+    def past_columns(self) -> Sequence[str]:  # type: ignore[override]
+        """The page of a past view."""
+        return [column.name for column in self.inputs.columns.categories if column.name == self.inputs.config.page]
 
     @property
     def past_views(self) -> int:  # type: ignore[override]
@@ -78,28 +84,29 @@ class SegmentInterest(Encoder):
         rows = known_rows(dataset, withheld)
         train, valid = (views_of(rows, split, dataset) for split in ("train", "valid"))
         surroundings = Surroundings.of(dataset, vectors_of(config, dataset))
-        log = HistoryLog.of(rows)
+        log = HistoryLog.of(rows, [config.page] if config.context and config.page in dataset.meta.context else [])
         columns = SideColumns.fit(dataset, train, surroundings) if config.context else SideColumns(())
-        inputs, table = SegmentInterestInputs.learn(config, columns, train, valid, log, surroundings)
+        blocks = blocks_of(train, config.folds, dataset.meta.utc_offset_hours)
+        inputs, table = SegmentInterestInputs.learn(config, columns, train, blocks, log, surroundings, slots)
         checked = inputs.encode(valid, log, surroundings)
         device = config.torch_device()
         module = distribute(
             _network(inputs, slots, "meta"), table_specs(config, inputs.table_sizes), config.seed, device
         )
         padding = slots if config.padded else None
+        stream = ArrayStream(
+            len(table),
+            lambda chosen: table.batch(chosen, padding, reached=config.reached_only).to(device),
+            batch_size=config.batch_size,
+            seed=config.seed,
+        )
         fittable = Fittable(
             module=module,
             loss=lambda batch: batch_loss(module(batch), batch, config),
-            optimizer=dense_optimizer(module, config),
+            optimizer=dense_optimizer(module, config, stream.batches(0) * config.epochs),
             validate=lambda: measures(predict_table(module, checked, config, slots, device), checked.exits),
             monitor="NLL" if config.calibrated else "NDCG@5",
             minimize=config.calibrated,
-        )
-        stream = ArrayStream(
-            len(table),
-            lambda chosen: table.batch(chosen, padding).to(device),
-            batch_size=config.batch_size,
-            seed=config.seed,
         )
         result = fit(fittable, stream, config, folder)
         return cls(inputs, _plain(inputs, slots, whole_state(module)), slots), result
@@ -118,7 +125,7 @@ class SegmentInterest(Encoder):
             config,
             {name: Vocabulary.from_frame(frames[f"vocabulary_{name}"]) for name in extra["vocabularies"]},
             SideColumns.of_plain(extra["columns"]),
-            None if extra["knowledge"] is None else Knowledge.of_parts(frames, arrays, extra["knowledge"]),
+            ExitCounts.of_parts(frames, arrays) if extra["counted"] else None,
             Scales(arrays["means"], arrays["deviations"]),
             extra["vector_width"],
         )
@@ -135,15 +142,15 @@ class SegmentInterest(Encoder):
         tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         arrays: dict[str, npt.NDArray[Any]] = {"means": inputs.scales.means, "deviations": inputs.scales.deviations}
         frames = {f"vocabulary_{name}": vocabulary.to_frame() for name, vocabulary in inputs.vocabularies.items()}
-        numbers: dict[str, float] | None = None
-        if inputs.knowledge is not None:
-            counted, counts, numbers = inputs.knowledge.parts()
+        if inputs.counts is not None:
+            counted, counts = inputs.counts.parts()
             frames, arrays = frames | counted, arrays | counts
         tensors |= {f"counted.{name}": torch.from_numpy(np.ascontiguousarray(value)) for name, value in arrays.items()}
         extra = {
             "vocabularies": list(inputs.vocabularies),
             "columns": inputs.columns.plain(),
-            "knowledge": numbers,
+            "counted": inputs.counts is not None,
+            "left_out": list(inputs.columns.left_out),
             "vector_width": inputs.vector_width,
             "slots": self.slots,
         }

@@ -30,6 +30,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
         "epochs": 30,
         "patience": 10,
         "min_count": 1,
+        "schedule": "constant",
     },
     "released": {
         "body": "attention",
@@ -47,6 +48,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
         "epochs": 30,
         "patience": 20,
         "min_count": 1,
+        "schedule": "constant",
         "position_bias": False,
         "item_position": "linear",
         "discard_last_layer": True,
@@ -64,11 +66,13 @@ class SegmentInterestConfig(FitConfig):
 
     variant: Literal["hazard", "paper", "released"] = "hazard"
 
-    batch_size: PositiveInt = 1024
-    epochs: PositiveInt = 15
+    batch_size: PositiveInt = 512
+    epochs: PositiveInt = 10
     learning_rate: PositiveFloat = 2e-3
-    patience: PositiveInt | None = 3
-    weight_decay: NonNegativeFloat = 1e-4
+    schedule: Literal["one_cycle", "constant"] = "one_cycle"
+    "one_cycle: the rate rises over the first tenth of all steps, then falls to nothing."
+    patience: PositiveInt | None = None
+    weight_decay: NonNegativeFloat = 1e-2
     "Of the dense part (AdamW)."
 
     modalities: Literal["id", "visual", "both"] = "both"
@@ -82,12 +86,12 @@ class SegmentInterestConfig(FitConfig):
     "attention: the paper's encoder. mlp: context, ids and history -> one hidden vector a view, joined to each segment."
     attention: AttentionMode = "hybrid"
     "Who looks at whom (body attention): both sides, own side only, other side only, or no encoder at all."
-    width: Annotated[int, Field(gt=0, multiple_of=8)] = 64
+    width: Annotated[int, Field(gt=0, multiple_of=8)] = 128
     layers: PositiveInt = 6
     heads: PositiveInt = 2
     inner_width: PositiveInt | None = None
     "Inside the feed-forward layers; null: `width`, as in the authors' code."
-    dropout: Share = 0.2
+    dropout: Share = 0.3
     fusion_heads: PositiveInt = 2
     "Heads of the bilinear fusion of two modalities."
     squash_fusion: bool = False
@@ -108,27 +112,32 @@ class SegmentInterestConfig(FitConfig):
     "Which segments compete with the skipped one in `intra_video`."
 
     prior_offset: bool = True
-    "Adds the log-odds of the shrunk item prior to each segment's hazard (loss hazard only)."
+    "Starts each segment at the log-odds of the smoothed (length, position) hazard (loss hazard only)."
     context: bool = True
-    "Context, user and item side features, and what past views and items have shown."
+    "Context, user and item side features, exit counts of item, author and user, and what past views showed."
+    page: str = "tab"
+    "Context column whose equal value makes a past view one of the same page; ignored where there is none."
+    topic: str = "tag"
+    "Item feature whose equal value makes a past view one of the same topic; ignored where there is none."
     history: Literal["as_of", "released"] = "as_of"
-    history_views: PositiveInt = 50
+    history_views: PositiveInt = 30
     "Newest past views that count."
     history_segments: PositiveInt = 20
     "Newest seen segments with vectors that count."
 
     id_width: Annotated[int, Field(gt=0, multiple_of=4)] = 8
     "Of user, item and author rows in body mlp (in body attention: `width`)."
-    context_width: Annotated[int, Field(gt=0, multiple_of=4)] = 4
-    min_count: PositiveInt = 3
-    "Ids with fewer training views share the row of unseen ids."
+    context_width: Annotated[int, Field(gt=0, multiple_of=4)] = 8
+    "Of context columns with more than 8 values; others have 4."
+    min_count: PositiveInt = 100
+    "Ids with fewer training views share the row of unseen ids: counts describe them better than rows of their own."
     hide_ids: Share = 0.1
     "Share of ids that look unseen in a training step, so that unseen ids mean something."
     id_learning_rate: PositiveFloat = 0.02
     "Row-wise Adagrad of all tables."
     id_weight_decay: NonNegativeFloat = 0.0
     folds: Annotated[int, Field(ge=2)] = 5
-    "Priors of training rows come from the other folds."
+    "Counts for training views come from the other days, or where there are not 3 to 10 days, from other parts in time."
 
     @model_validator(mode="before")
     @classmethod
@@ -153,6 +162,16 @@ class SegmentInterestConfig(FitConfig):
     def padded(self) -> bool:
         """Whether batches hold all slots, padding included: only the released loss looks at padding."""
         return self.loss_scope == "all40_bprmax"
+
+    @property
+    def counted(self) -> bool:
+        """Whether exit counts are used."""
+        return self.prior_offset or self.context
+
+    @property
+    def reached_only(self) -> bool:
+        """Whether training looks only at segments that were reached: others carry no hazard loss."""
+        return self.body == "mlp" and self.loss == "hazard"
 
     @property
     def calibrated(self) -> bool:

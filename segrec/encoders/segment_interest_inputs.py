@@ -10,18 +10,21 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from segrec.encoders.segment_interest_columns import SideColumns, Surroundings
+from segrec.encoders.segment_interest_columns import Side, SideColumns, Surroundings
 from segrec.encoders.segment_interest_config import SegmentInterestConfig
-from segrec.encoders.segment_interest_priors import KNOWN_NAMES, Knowledge
+from segrec.encoders.segment_interest_counts import KNOWN_NAMES, ExitCounts
+from segrec.encoders.segment_interest_past import PastFeatures
 from segrec.segments.batching import ViewTable
 from segrec.segments.content import ContentHistory
 from segrec.segments.history import HistoryLog
 from segrec.tables import Vocabulary
 
 FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
 
 ID_COLUMNS = ("user_id", "item_id", "author_id")
-_CLIP = 5.0
+
+_CLIP = 4.0
 "Dense columns are cut at so many standard deviations."
 
 
@@ -34,25 +37,29 @@ class Scales:
 
     @classmethod
     def of(cls, dense: FloatArray) -> Self:
-        """A column that never varies keeps a deviation of 1."""
-        deviations = dense.std(axis=0, dtype=np.float64)
-        means = dense.mean(axis=0, dtype=np.float64)
-        return cls(means.astype(np.float32), np.where(deviations > 1e-6, deviations, 1.0).astype(np.float32))
+        """NaN does not count; a column that never varies keeps a deviation of 1."""
+        known = np.isfinite(dense)
+        count = np.maximum(known.sum(axis=0), 1)
+        means = np.where(known, dense, 0.0).sum(axis=0, dtype=np.float64) / count
+        squares = np.where(known, (dense - means) ** 2, 0.0).sum(axis=0, dtype=np.float64) / count
+        deviations = np.where(squares > 1e-12, np.sqrt(squares), 1.0)
+        return cls(means.astype(np.float32), deviations.astype(np.float32))
 
     def scaled(self, dense: FloatArray) -> FloatArray:
-        """(V, F) standardised and cut."""
-        return np.clip((dense - self.means) / self.deviations, -_CLIP, _CLIP).astype(np.float32)
+        """(V, F) standardised and cut; unknown values become the mean."""
+        scaled = np.clip((dense - self.means) / self.deviations, -_CLIP, _CLIP)
+        return np.where(np.isfinite(scaled), scaled, 0.0).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class SegmentInterestInputs:
-    """Everything that is counted, not trained: vocabularies, prior knowledge, scales."""
+    """Everything that is counted, not trained: vocabularies, columns, exit counts, scales."""
 
     config: SegmentInterestConfig
     vocabularies: Mapping[str, Vocabulary]
     columns: SideColumns
-    knowledge: Knowledge | None
-    "None where the config uses no prior knowledge."
+    counts: ExitCounts | None
+    "None where the config uses neither priors nor context."
     scales: Scales
     vector_width: int
     "Width of the content vectors; 0: ids only."
@@ -63,26 +70,33 @@ class SegmentInterestInputs:
         config: SegmentInterestConfig,
         columns: SideColumns,
         train: pl.DataFrame,
-        valid: pl.DataFrame,
+        blocks: IntArray,
         log: HistoryLog,
         surroundings: Surroundings,
+        width: int,
     ) -> tuple[Self, ViewTable]:
-        """The inputs, and the training views encoded with priors from other folds than their own."""
+        """The inputs, and the training views encoded with counts of other blocks of time than their own."""
         vocabularies = {name: Vocabulary.fit(train[name], config.min_count) for name in ID_COLUMNS}
-        width = 0 if surroundings.vectors is None else surroundings.vectors.vectors.meta.dim
-        knowledge, (dense, known) = None, nothing_known(train)
-        if config.prior_offset or config.context:
-            knowledge = Knowledge.count(train, valid)
-            view, known = knowledge.out_of_fold(train, config.folds)
-            dense = np.concatenate([view, knowledge.history_features(train, log, config.history_views)], axis=1)
-        inputs = cls(config, vocabularies, columns, knowledge, Scales.of(dense), width)
+        vector_width = 0 if surroundings.vectors is None else surroundings.vectors.vectors.meta.dim
+        scales = Scales(np.zeros(0, np.float32), np.ones(0, np.float32))
+        if not config.counted:
+            inputs = cls(config, vocabularies, columns, None, scales, vector_width)
+            return inputs, inputs.encode(train, log, surroundings)
+        counts = ExitCounts.count(train, width)
+        inputs = cls(config, vocabularies, columns, counts, scales, vector_width)
+        whole, known = counts.out_of_fold(train, blocks)
+        dense = inputs._dense(train, log, surroundings, whole)
+        inputs = cls(config, vocabularies, columns, counts, Scales.of(dense), vector_width)
         return inputs, inputs._table(train, log, surroundings, dense, known)
 
     @property
     def table_sizes(self) -> dict[str, int]:
         """Rows of each id and context column's table."""
         sizes = {name: vocabulary.size for name, vocabulary in self.vocabularies.items()}
-        return sizes | {column.feature: column.size for column in self.columns.columns}
+        for column in self.columns.categories:
+            assert column.vocabulary is not None
+            sizes[column.feature] = column.vocabulary.size
+        return sizes
 
     @property
     def dense_width(self) -> int:
@@ -92,22 +106,43 @@ class SegmentInterestInputs:
     @property
     def known_width(self) -> int:
         """Columns known of a segment."""
-        return 1 if self.knowledge is None else len(KNOWN_NAMES)
+        return 1 if self.counts is None else len(KNOWN_NAMES)
 
     def encode(self, views: pl.DataFrame, log: HistoryLog, surroundings: Surroundings) -> ViewTable:
         """Views that were not counted as a table; `log` holds past rows, maybe those of the views themselves too."""
-        if self.knowledge is None:
-            return self._table(views, log, surroundings, *nothing_known(views))
-        view, known = self.knowledge.features(views)
-        history = self.knowledge.history_features(views, log, self.config.history_views)
-        return self._table(views, log, surroundings, np.concatenate([view, history], axis=1), known)
+        if self.counts is None:
+            nothing = np.zeros((int(views["n_segments"].sum()), 1), np.float32)
+            return self._table(views, log, surroundings, np.zeros((views.height, 0), np.float32), nothing)
+        whole, known = self.counts.features(views)
+        return self._table(views, log, surroundings, self._dense(views, log, surroundings, whole), known)
+
+    def _dense(self, views: pl.DataFrame, log: HistoryLog, surroundings: Surroundings, whole: FloatArray) -> FloatArray:
+        """(V, F): counts, side numbers, and what the user's past views showed."""
+        assert self.counts is not None
+        if not self.config.context:
+            return np.zeros((views.height, 0), np.float32)
+        page, topic = (self._matching(log.rows, surroundings, name) for name in ("page", "topic"))
+        past = PastFeatures.of(log, self.counts.hazards, page, topic)
+        now_page, now_topic = (self._matching(views, surroundings, name) for name in ("page", "topic"))
+        shown = past.features(views, now_page, now_topic, self.config.history_views)
+        return np.concatenate([whole, self.columns.dense(views, surroundings), shown], axis=1)
+
+    def _matching(self, rows: pl.DataFrame, surroundings: Surroundings, what: str) -> IntArray:
+        """(n,) codes of the page or topic of rows, 0 = unknown; rare values (code 1) match each other not."""
+        side: Side = "view" if what == "page" else "item"
+        name = self.config.page if what == "page" else self.config.topic
+        for column in self.columns.categories:
+            if column.side == side and column.name == name:
+                codes = column.codes(surroundings.column(rows, side, name))
+                return np.where(codes == 1, 0, codes)
+        return np.zeros(rows.height, np.int64)
 
     def _table(
         self, views: pl.DataFrame, log: HistoryLog, surroundings: Surroundings, dense: FloatArray, known: FloatArray
     ) -> ViewTable:
         ids = {name: vocabulary.encode(views[name]) for name, vocabulary in self.vocabularies.items()}
         if self.config.context:
-            ids |= self.columns.encode(views, surroundings)
+            ids |= self.columns.codes(views, surroundings)
         return ViewTable(
             lengths=views["n_segments"].to_numpy().astype(np.int64),
             exits=views["exit_segment"].to_numpy().astype(np.int64),
@@ -128,8 +163,3 @@ class SegmentInterestInputs:
             cap_segments=self.config.history_segments,
             rule=self.config.history,
         )
-
-
-def nothing_known(views: pl.DataFrame) -> tuple[FloatArray, FloatArray]:
-    """No dense column (V, 0), and prior log-odds of 0 for each segment (T, 1)."""
-    return np.zeros((views.height, 0), np.float32), np.zeros((int(views["n_segments"].sum()), 1), np.float32)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from segrec.encoders.encoder import Withheld
 from segrec.encoders.prediction import ExitPrediction, RankPrediction, SkipPrediction
 from segrec.encoders.segment_interest_config import SegmentInterestConfig
+from segrec.fitting.one_cycle import OneCycleAdamW
 from segrec.losses.hazard import hazard_loss
 from segrec.losses.intra_video import intra_video_loss
 from segrec.losses.pointwise import watched_loss
@@ -83,9 +84,11 @@ def predict_table(
     return RankPrediction(found, lengths)
 
 
-def dense_optimizer(module: nn.Module, config: SegmentInterestConfig) -> torch.optim.Optimizer:
-    """AdamW over everything but the tables, which have theirs inside."""
+def dense_optimizer(module: nn.Module, config: SegmentInterestConfig, steps: int) -> torch.optim.Optimizer:
+    """AdamW over everything but the tables, which have theirs inside; `steps` = of the whole fit."""
     dense = [parameter for name, parameter in module.named_parameters() if "embedding_bags" not in name]
+    if config.schedule == "one_cycle":
+        return OneCycleAdamW(dense, config.learning_rate, weight_decay=config.weight_decay, steps=steps)
     return torch.optim.AdamW(dense, lr=config.learning_rate, weight_decay=config.weight_decay)
 
 

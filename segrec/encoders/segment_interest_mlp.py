@@ -16,10 +16,10 @@ from segrec.segments.content import ContentTokens
 
 
 class MlpBody(nn.Module):
-    """score_s = w . GELU(W h + P_s + L_left + K known_s + content_s), h = the view's trunk; starts at 0 everywhere.
+    """score_s = w . GELU(A GELU(W x + K known_s + P_s + L_left + content_s)); starts at 0 everywhere.
 
     Position counts from both ends: P by segments before, L by segments left, so the last segment of a short and of a
-    long video differ. Content enters as the segment's vector times the user's taste (mean of what was seen before).
+    long video differ. Content enters as the segment's vector and its match with what the user has watched.
     """
 
     def __init__(
@@ -27,33 +27,28 @@ class MlpBody(nn.Module):
     ) -> None:
         super().__init__()
         width = config.width
-        self.trunk = nn.Sequential(
-            nn.Linear(view_width, 2 * width),
-            nn.GELU(),
-            nn.Dropout(config.dropout),
-            nn.Linear(2 * width, width),
-        )
+        self.view = nn.Linear(view_width, width)
+        self.known = nn.Linear(known_width, width, bias=False)
         self.place = nn.Embedding(slots, width)
         self.left = nn.Embedding(slots + 1, width)
-        self.known = nn.Linear(known_width, width, bias=False)
         with_content = vector_width > 0 and config.modalities != "id"
         self.taste = TasteMatch(config, vector_width) if with_content else None
         self.dropout = nn.Dropout(config.dropout)
         self.hidden = nn.Linear(width, width)
         self.score = nn.Linear(width, 1)
         for table in (self.place, self.left):
-            nn.init.normal_(table.weight, std=0.1)
+            nn.init.normal_(table.weight, std=0.05)
         nn.init.zeros_(self.score.weight)
         nn.init.zeros_(self.score.bias)
 
     def forward(self, batch: SegmentBatch, view_BX: Tensor) -> Tensor:
         """(T,) scores: the higher, the more likely the view goes on."""
-        left_T = (batch.lengths_B[batch.view_T] - 1 - batch.position_T).clamp(min=0)
-        joined_TD = self.trunk(view_BX)[batch.view_T] + self.place(batch.position_T) + self.left(left_T)
-        joined_TD = joined_TD + self.known(batch.known_TK)
+        left_T = (batch.lengths_B[batch.view_T] - batch.position_T).clamp(min=0)
+        joined_TD = self.view(self.dropout(view_BX))[batch.view_T] + self.known(_shrunk(batch.known_TK))
+        joined_TD = joined_TD + self.place(batch.position_T) + self.left(left_T)
         if self.taste is not None and batch.content is not None:
             joined_TD = joined_TD + self.taste(batch, batch.content)
-        hidden_TD = F.gelu(self.hidden(self.dropout(F.gelu(joined_TD))))
+        hidden_TD = self.dropout(F.gelu(self.hidden(self.dropout(F.gelu(joined_TD)))))
         scores: Tensor = self.score(hidden_TD).squeeze(1)
         return scores
 
@@ -85,3 +80,8 @@ class TasteMatch(nn.Module):
         offsets_B = content.counts_B.cumsum(0) - content.counts_B
         mean_BD: Tensor = F.embedding_bag(seen_R, self.taste(vectors_QE), offsets_B, mode="mean")
         return mean_BD
+
+
+def _shrunk(known_TK: Tensor) -> Tensor:
+    """Column 0, log-odds, brought to the size of the others."""
+    return torch.cat([known_TK[:, :1].clamp(-6, 3) / 2, known_TK[:, 1:]], dim=1)

@@ -18,6 +18,7 @@ from segrec.layers.bilinear_fusion import PositionBias
 from segrec.segments.batching import SegmentBatch
 from segrec.tables import UNSEEN, TableSpec, bags
 
+_FEW = 10
 _IDS = ("user_id", "item_id", "author_id")
 
 
@@ -34,7 +35,7 @@ def table_specs(config: SegmentInterestConfig, sizes: Mapping[str, int]) -> list
             rows=sizes[name],
             dim=widths[name],
             features=(name,),
-            init_std=0.02 if config.body == "attention" else 0.01,
+            init_std=0.02 if config.body == "attention" else 0.01 if name in _IDS else 0.05,
             learning_rate=config.id_learning_rate,
             weight_decay=config.id_weight_decay if name in _IDS else 0.0,
         )

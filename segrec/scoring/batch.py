@@ -22,6 +22,8 @@ from segrec.segments.views import with_grid
 
 CHUNK_ROWS = 200_000
 
+_KNOWN_COLUMNS = tuple(name for name in PAST_COLUMNS if name != "end_ms")
+
 
 def score_views(frozen: FrozenEncoder, dataset: DatasetFolder, views: pl.DataFrame) -> SkipPrediction:
     """Predictions in the order of `views` (rows of `dataset` with its grid, see `segments.views`).
@@ -37,7 +39,7 @@ def score_views(frozen: FrozenEncoder, dataset: DatasetFolder, views: pl.DataFra
         (pl.col("duration_ms") > 0) & (pl.col("time_ms") < (views["time_ms"].max() if views.height else 0))
     )
     past = with_grid(rows.join(asked, on="user_id", how="semi"), dataset).collect()
-    return encoder.predict(views, HistoryLog.of(past), encoder.surroundings(dataset))
+    return encoder.predict(views, HistoryLog.of(past, encoder.past_columns), encoder.surroundings(dataset))
 
 
 def scored_chunks(encoder: Encoder, dataset: DatasetFolder) -> Iterator[tuple[pl.DataFrame, SkipPrediction]]:
@@ -46,22 +48,22 @@ def scored_chunks(encoder: Encoder, dataset: DatasetFolder) -> Iterator[tuple[pl
     In memory at a time: one day of the log and each user's newest `past_views` rows.
     """
     surroundings = encoder.surroundings(dataset)
-    for views, log in chunks_with_past(dataset, encoder.past_views):
+    for views, log in chunks_with_past(dataset, encoder):
         yield views, encoder.predict(views, log, surroundings)
 
 
 def chunks_with_past(
-    dataset: DatasetFolder, past_views: int, chunk_rows: int = CHUNK_ROWS
+    dataset: DatasetFolder, encoder: Encoder, chunk_rows: int = CHUNK_ROWS
 ) -> Iterator[tuple[pl.DataFrame, HistoryLog]]:
     """Rows with duration_ms > 0 in time order, each chunk with a log that holds its own rows and all that it needs."""
     tail: pl.DataFrame | None = None
     for file in dataset.interaction_files():
         day = with_grid(scan_parquet([file]).filter(pl.col("duration_ms") > 0), dataset)
         for views in _cut(day.sort("time_ms", maintain_order=True).collect(), chunk_rows):
-            rows = views.select(PAST_COLUMNS)
-            log = HistoryLog.of(rows if tail is None else pl.concat([tail, rows]))
+            rows = views.select(*_KNOWN_COLUMNS, *encoder.past_columns)
+            log = HistoryLog.of(rows if tail is None else pl.concat([tail, rows]), encoder.past_columns)
             yield views, log
-            tail = log.tail(past_views)
+            tail = log.tail(encoder.past_views, int(views["time_ms"][-1])).select(rows.columns)
 
 
 def score_frame(views: pl.DataFrame, predicted: SkipPrediction) -> pl.DataFrame:

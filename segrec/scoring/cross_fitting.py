@@ -38,7 +38,7 @@ def cross_fitted_chunks(
         )  # fmt: skip
     encoders = [thaw(frozen), *_refits(frozen, dataset, blocks)]
     surroundings = encoders[0].surroundings(dataset)
-    for views, log in chunks_with_past(dataset, encoders[0].past_views):
+    for views, log in chunks_with_past(dataset, encoders[0]):
         chosen = _encoder_of(views, blocks)
         for number in np.unique(chosen):
             part = views.filter(pl.Series(chosen == number))

@@ -100,16 +100,16 @@ class ViewTable:
         """(V,) where each view's rows of `known` end."""
         return np.cumsum(self.lengths)
 
-    def batch(self, rows: IntArray, slots: int | None = None) -> SegmentBatch:
+    def batch(self, rows: IntArray, slots: int | None = None, *, reached: bool = False) -> SegmentBatch:
         """The views at `rows` as a batch.
 
         :param slots: pads every view to so many slots (the authors' way; slow); None: no padding.
+        :param reached: only the segments up to the exit.
         """
         histories = np.zeros(len(rows), np.int64) if self.content is None else self.content.sizes(rows)
-        order = np.lexsort((histories, self.lengths[rows]))
-        rows, histories = rows[order], histories[order]
-        lengths = self.lengths[rows]
-        widths = lengths if slots is None else np.full_like(lengths, slots)
+        widths = self._widths(rows, slots, reached)
+        order = np.lexsort((histories, widths))
+        rows, histories, widths = rows[order], histories[order], widths[order]
         runs = _runs(widths, histories)
         view = np.repeat(np.arange(len(rows)), widths)
         position = np.arange(len(view)) - np.repeat(np.cumsum(widths) - widths, widths)
@@ -117,7 +117,7 @@ class ViewTable:
         codes = np.stack([column[rows] for column in self.ids.values()])
         return SegmentBatch(
             rows_B=torch.from_numpy(rows),
-            lengths_B=torch.from_numpy(lengths),
+            lengths_B=torch.from_numpy(self.lengths[rows]),
             exits_B=torch.from_numpy(self.exits[rows]),
             view_T=torch.from_numpy(view),
             position_T=torch.from_numpy(position),
@@ -133,14 +133,21 @@ class ViewTable:
             padded=slots is not None,
         )
 
+    def _widths(self, rows: IntArray, slots: int | None, reached: bool) -> IntArray:
+        lengths = self.lengths[rows]
+        if slots is not None:
+            return np.full_like(lengths, slots)
+        return np.minimum(self.exits[rows] + 1, lengths) if reached else lengths
+
     def _known(self, rows: IntArray, widths: IntArray) -> FloatArray:
-        lengths, ends = self.lengths[rows], self.ends[rows]
-        values = self.known[ranges(ends - lengths, ends)]
-        if (widths == lengths).all():
+        lengths, first = self.lengths[rows], self.ends[rows] - self.lengths[rows]
+        filled = np.minimum(widths, lengths)
+        values = self.known[ranges(first, first + filled)]
+        if (widths == filled).all():
             return values
         padded = np.zeros((int(widths.sum()), values.shape[1]), np.float32)
         starts = np.cumsum(widths) - widths
-        padded[ranges(starts, starts + lengths)] = values
+        padded[ranges(starts, starts + filled)] = values
         return padded
 
 

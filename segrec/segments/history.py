@@ -1,66 +1,64 @@
-"""What a user saw before a view: as-of windows into a log sorted by user and time.
+"""What a user saw before a view: as-of windows into a log sorted by user and by the end of each view.
 
 Legend: V rows of the log, B views that ask.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from segrec.records import skip_views
+
 IntArray = npt.NDArray[np.int64]
 
-PAST_COLUMNS = ("user_id", "time_ms", "item_id", "n_segments", "exit_segment")
-"What a past row tells."
+PAST_COLUMNS = ("user_id", "item_id", "time_ms", "duration_ms", "watch_ms", "n_segments", "exit_segment", "end_ms")
+"What a past view tells; end_ms = time_ms + watch_ms: only from then on its outcome is known."
 
 
 @dataclass(frozen=True)
 class HistoryLog:
-    """A log by user and time. A view's history is one window of it: its user's rows strictly before its time."""
+    """Views by user and end. A view's history is one window of it: its user's views that ended strictly before."""
 
     rows: pl.DataFrame
-    "PAST_COLUMNS, sorted by user and time."
+    "PAST_COLUMNS and the extra ones asked for, sorted by user_id, end_ms."
     users: pl.DataFrame
     "user_id, first, last: the user's rows are first..last-1."
-    times: IntArray
-    "(V,) time_ms of `rows`."
+    ends: IntArray
+    "(V,) end_ms of `rows`."
 
     @classmethod
-    def of(cls, rows: pl.DataFrame) -> HistoryLog:
-        """From rows in any order with PAST_COLUMNS."""
-        ordered = rows.select(PAST_COLUMNS).sort("user_id", "time_ms", maintain_order=True)
+    def of(cls, rows: pl.DataFrame, extra: Sequence[str] = ()) -> HistoryLog:
+        """From rows in any order, with their grid; only those of the skip task count (watch_ms > 0, under 200 s)."""
+        ended = rows.filter(skip_views()).with_columns(end_ms=pl.col("time_ms") + pl.col("watch_ms"))
+        ordered = ended.select(*PAST_COLUMNS, *extra).sort("user_id", "end_ms", "time_ms", maintain_order=True)
         users = (
             ordered.with_row_index("row")
             .group_by("user_id", maintain_order=True)
             .agg(first=pl.col("row").first().cast(pl.Int64), last=pl.col("row").last().cast(pl.Int64) + 1)
         )
-        return cls(ordered, users, ordered["time_ms"].to_numpy())
+        return cls(ordered, users, ordered["end_ms"].to_numpy())
 
     def windows(self, views: pl.DataFrame, cap: int) -> tuple[IntArray, IntArray]:
-        """(start, end) rows of each view's newest `cap` past rows, (B,) each; start == end where there is none.
+        """(start, end) rows of each view's newest `cap` past views, (B,) each; start == end where there is none.
 
-        Rows at the view's own time are not past: a view never sees itself nor what happened together with it.
+        A view never sees itself, nor a view that still ran when it began: its outcome was not known then.
         """
         asked = views.select("user_id", "time_ms").join(self.users, on="user_id", how="left", maintain_order="left")
         first = asked["first"].fill_null(0).to_numpy()
         last = asked["last"].fill_null(0).to_numpy()
-        end = _first_at_or_after(self.times, first, last, asked["time_ms"].to_numpy())
+        end = _first_at_or_after(self.ends, first, last, asked["time_ms"].to_numpy())
         return np.maximum(first, end - cap), end
 
-    def tail(self, cap: int) -> pl.DataFrame:
-        """Each user's newest `cap` rows: all that later views can ask for."""
-        return self.rows.group_by("user_id", maintain_order=True).tail(cap).select(self.rows.columns)
-
-
-def window_sums(values: npt.NDArray[np.floating[Any]], start: IntArray, end: IntArray) -> npt.NDArray[np.float64]:
-    """Sums of values[start:end], (B,) or (B, F); 0 for an empty window."""
-    sums = np.zeros((len(values) + 1, *values.shape[1:]))
-    np.cumsum(values, axis=0, dtype=np.float64, out=sums[1:])
-    return sums[end] - sums[start]
+    def tail(self, cap: int, time_ms: int) -> pl.DataFrame:
+        """All that views later than `time_ms` can ask for: each user's newest `cap` ended views, and those running."""
+        running = self.rows.filter(pl.col("end_ms") >= time_ms)
+        ended = self.rows.filter(pl.col("end_ms") < time_ms).group_by("user_id", maintain_order=True).tail(cap)
+        return pl.concat([ended.select(self.rows.columns), running])
 
 
 def ranges(start: IntArray, end: IntArray) -> IntArray:
@@ -73,9 +71,9 @@ def ranges(start: IntArray, end: IntArray) -> IntArray:
 def _first_at_or_after(times: IntArray, first: IntArray, last: IntArray, asked: IntArray) -> IntArray:
     """For each question the first row in first..last-1 with times >= asked (else `last`): bisection, all at once."""
     low, high = first.copy(), last.copy()
-    while (open_ := low < high).any():
+    while (searching := low < high).any():
         middle = (low + high) // 2
-        before = open_ & (times[np.minimum(middle, max(len(times) - 1, 0))] < asked)
+        before = searching & (times[np.minimum(middle, max(len(times) - 1, 0))] < asked)
         low = np.where(before, middle + 1, low)
-        high = np.where(open_ & ~before, middle, high)
+        high = np.where(searching & ~before, middle, high)
     return low
