@@ -1,0 +1,136 @@
+"""Metric rows as tables: one a task, protocol, split and cohort; the run's own models first, the best value marked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from ranking.report.metric_names import EXIT_SHARE, ORACLE_SHARE, better, in_order
+from segrec.records import MetricRow
+
+TASKS = {"skip": "Skip prediction", "ctr": "CTR prediction", "highlight": "Highlight ranking"}
+
+PROTOCOLS = {
+    "exit": "the whole distribution: exit in a segment, or watched to the end",
+    "masked_skip": "the video's own segments, views that ended early, ties by expected rank",
+    "slots40": "the SegMM paper's: 40 slots for every row, padding included",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One value as text, with its interval."""
+
+    value: str
+    interval: str | None
+    best: bool
+
+
+@dataclass(frozen=True)
+class Line:
+    """One model's values, in the table's order of metrics; None where there is none."""
+
+    model: str
+    own: bool
+    "A model of the runs on this page, not a baseline."
+    cells: tuple[Cell | None, ...]
+
+
+@dataclass(frozen=True)
+class MetricTable:
+    """Rows that were measured on the same thing."""
+
+    task: str
+    protocol: str
+    split: str
+    cohort: str
+    of_oracle: bool
+    "Shares of the oracle's lift, not values."
+    metrics: tuple[str, ...]
+    lines: tuple[Line, ...]
+    rows_measured: str
+
+    @property
+    def title(self) -> str:
+        """`Skip prediction, exit`."""
+        lift = ": share of the oracle's lift" if self.of_oracle else ""
+        return f"{TASKS.get(self.task, self.task)}, {self.protocol}{lift}"
+
+    @property
+    def protocol_meaning(self) -> str | None:
+        """What the protocol counts, where this page knows it."""
+        return PROTOCOLS.get(self.protocol)
+
+
+def metric_tables(rows: Iterable[MetricRow], own: Sequence[str]) -> list[MetricTable]:
+    """All tables, in the order in which their rows were written; paired differences are left to `differences`."""
+    groups: dict[tuple[str, str, str, str, bool], list[MetricRow]] = {}
+    for row in rows:
+        if row.versus is None and not row.metric.startswith(EXIT_SHARE):
+            of_oracle = row.metric.startswith(ORACLE_SHARE)
+            groups.setdefault((row.task, row.protocol, row.split, row.cohort, of_oracle), []).append(row)
+    return [_table(key, listed, own) for key, listed in groups.items()]
+
+
+def is_own(model: str, own: Sequence[str]) -> bool:
+    """True for a run's model, its variants and its placebos."""
+    return any(model == name or model.startswith((f"{name}:", f"{name}+", f"{name} ")) for name in own)
+
+
+def model_label(row: MetricRow) -> str:
+    """The model, with its seed where the row is of one seed."""
+    return row.model if row.seed is None else f"{row.model}, seed {row.seed}"
+
+
+def number(value: float) -> str:
+    """A value with four digits after the point; an en dash where there is none."""
+    return "–" if math.isnan(value) else f"{value:.4f}"
+
+
+def interval(row: MetricRow) -> str | None:
+    """`low – high`, or None."""
+    if row.low is None or row.high is None:
+        return None
+    return f"{number(row.low)} to {number(row.high)}"
+
+
+def _table(key: tuple[str, str, str, str, bool], rows: list[MetricRow], own: Sequence[str]) -> MetricTable:
+    metrics = in_order({row.metric for row in rows})
+    best = {metric: _best([row for row in rows if row.metric == metric]) for metric in metrics}
+    models: dict[str, dict[str, MetricRow]] = {}
+    for row in rows:
+        models.setdefault(model_label(row), {})[row.metric] = row
+    lines = [
+        Line(
+            label,
+            is_own(next(iter(found.values())).model, own),
+            tuple(_cell(found.get(metric), best[metric]) for metric in metrics),
+        )
+        for label, found in models.items()
+    ]
+    counts = sorted({row.n for row in rows})
+    measured = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
+    ordered = sorted(lines, key=lambda line: not line.own)
+    return MetricTable(*key, metrics=tuple(metrics), lines=tuple(ordered), rows_measured=measured)
+
+
+def _best(rows: list[MetricRow]) -> float | None:
+    """The best value of one metric among models that do not know the truth; None when there is nothing to choose."""
+    values = [row.value for row in rows if not math.isnan(row.value) and row.model != "oracle"]
+    if len(values) < 2 or min(values) == max(values):
+        return None
+    choose: dict[str, Callable[[], float | None]] = {
+        "lower": lambda: min(values),
+        "higher": lambda: max(values),
+        "one": lambda: min(values, key=lambda value: abs(value - 1)),
+        "neither": lambda: None,
+    }
+    return choose[better(rows[0].metric)]()
+
+
+def _cell(row: MetricRow | None, best: float | None) -> Cell | None:
+    if row is None or math.isnan(row.value):
+        return None
+    text = f"{row.value:,.0f}" if better(row.metric) == "neither" else number(row.value)
+    return Cell(text, interval(row), best is not None and row.value == best and row.model != "oracle")

@@ -1,0 +1,188 @@
+"""A run, or a folder of runs, as one HTML file that asks nothing of the network and runs no script."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from ranking.report.calibration import exit_calibration
+from ranking.report.charts import Picture
+from ranking.report.differences import Differences, differences
+from ranking.report.gathering import Gathered, RunRecord, gather
+from ranking.report.heat_strips import HeatStrips, heat_strips, ticks
+from ranking.report.metric_names import better, meaning
+from ranking.report.metric_tables import TASKS, MetricTable, metric_tables
+from ranking.report.scored_views import ScoredViews, scored_views
+from ranking.report.skip_positions import measured_positions, skip_positions
+from ranking.report.training_curves import TrainingCurves, training_curves
+from segrec.records import DatasetFolder, new_file
+from segrec.skip_evaluation import Verdict, verdicts
+
+
+@dataclass(frozen=True)
+class Absent:
+    """What a section would show, and the command that makes it."""
+
+    reason: str
+    command: str | None = None
+
+
+@dataclass(frozen=True)
+class RunPart:
+    """One run with its training curves."""
+
+    record: RunRecord
+    config: str
+    curves: TrainingCurves | Absent
+
+
+@dataclass(frozen=True)
+class ScorePart:
+    """Everything drawn from segment scores."""
+
+    made_by: str
+    scored: ScoredViews
+    strips: HeatStrips | None
+    ticks: list[float]
+    positions: list[Picture]
+    calibration: Picture | None
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the template writes."""
+
+    title: str
+    runs: list[RunPart]
+    datasets: list[DatasetFolder]
+    tables: dict[str, list[MetricTable] | Absent]
+    differences: dict[str, list[Differences]]
+    verdicts: list[Verdict]
+    positions: list[Picture]
+    "Drawn from metric rows, so at hand without scores."
+    scores: ScorePart | Absent
+
+
+def write_page(source: Path, out: Path | None = None) -> Path:
+    """Writes the page of a run folder, or of a folder of runs, to `out` (default: report.html inside it).
+
+    :raises DataError: no run there, a metric file that does not parse, or a place that cannot be written.
+    """
+    gathered = gather(Path(source))
+    out = Path(source) / "report.html" if out is None else Path(out)
+    html = render(build(gathered))
+    with new_file(out) as building:
+        building.write_text(html, encoding="utf-8")
+    return out
+
+
+def build(gathered: Gathered) -> Page:
+    """Everything on the page, drawn."""
+    return Page(
+        title=_title(gathered),
+        runs=[_run_part(run) for run in gathered.runs],
+        datasets=_datasets(gathered),
+        tables={task: _tables(gathered, task) for task in _tasks(gathered)},
+        differences={task: differences(gathered.rows, task) for task in _tasks(gathered)},
+        verdicts=verdicts([row for row in gathered.rows if row.task == "skip"]),
+        positions=measured_positions(gathered.rows, [run.meta.model for run in gathered.runs]),
+        scores=_score_part(gathered),
+    )
+
+
+def render(page: Page) -> str:
+    """The page as HTML; every text is escaped."""
+    environment = Environment(
+        loader=PackageLoader("ranking.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.tests["absent"] = lambda value: isinstance(value, Absent)
+    environment.filters.update(better=better, meaning=meaning, count=lambda number: f"{number:,}")
+    known: dict[str, Any] = {"page": page, "task_names": TASKS}
+    return environment.get_template("page.html.j2").render(known)
+
+
+def _title(gathered: Gathered) -> str:
+    if len(gathered.runs) > 1:
+        return f"Runs in {gathered.path.resolve().name}"
+    run = gathered.runs[0]
+    on = "" if run.dataset_meta is None else f" on {run.dataset_meta.format}"
+    return f"{run.meta.model}{on}"
+
+
+def _run_part(run: RunRecord) -> RunPart:
+    config = run.folder.config
+    text = config.read_text(encoding="utf-8") if config.is_file() else "config.yaml is missing"
+    curves = training_curves(run.folder.path / "events")
+    return RunPart(run, text, curves or Absent("this run wrote no TensorBoard events", _refit(run)))
+
+
+def _refit(run: RunRecord) -> str:
+    verb = "fit" if run.meta.kind == "encoder" else "rank"
+    return f"segrec {verb} {run.meta.name} {run.meta.dataset} --out {run.folder.path}"
+
+
+def _datasets(gathered: Gathered) -> list[DatasetFolder]:
+    found = {run.dataset.meta.fingerprint: run.dataset for run in gathered.runs if run.dataset is not None}
+    return list(found.values())
+
+
+def _tasks(gathered: Gathered) -> list[str]:
+    wanted = {"skip" for run in gathered.runs if run.meta.kind == "encoder"}
+    wanted |= {"ctr" for run in gathered.runs if run.meta.kind == "ranker"}
+    wanted |= {row.task for row in gathered.rows}
+    return [task for task in TASKS if task in wanted]
+
+
+def _tables(gathered: Gathered, task: str) -> list[MetricTable] | Absent:
+    rows = [row for row in gathered.rows if row.task == task]
+    if rows:
+        own = [run.meta.model for run in gathered.runs]
+        return metric_tables(rows, own)
+    kind = "ranker" if task == "ctr" else "encoder"
+    run = next((run for run in gathered.runs if run.meta.kind == kind), gathered.runs[0])
+    command = f"segrec evaluate {task} {run.folder.path} {run.meta.dataset} --out {run.folder.path}/{task}_test.json"
+    return Absent("nothing has been measured yet", command)
+
+
+def _score_part(gathered: Gathered) -> ScorePart | Absent:
+    """From the encoder's run where there is one, else from the table that a ranker used."""
+    for run in sorted(gathered.runs, key=lambda run: run.meta.kind != "encoder"):
+        scored = scored_views(run)
+        if scored is not None and run.dataset is not None:
+            return _drawn(run, run.dataset, scored)
+    return _why_no_scores(gathered.runs[0])
+
+
+def _drawn(run: RunRecord, dataset: DatasetFolder, scored: ScoredViews) -> ScorePart:
+    segment_ms = dataset.meta.segment_ms
+    strips = heat_strips(scored, segment_ms, dataset.truth())
+    calibrated = scored.kind == "stay_probability"
+    return ScorePart(
+        made_by=run.meta.model if run.scores is None else run.scores.meta.encoder,
+        scored=scored,
+        strips=strips,
+        ticks=[] if strips is None else ticks(strips.longest_seconds),
+        positions=skip_positions(scored, segment_ms) if calibrated else [],
+        calibration=exit_calibration(scored) if calibrated else None,
+    )
+
+
+def _why_no_scores(run: RunRecord) -> Absent:
+    if run.dataset is None:
+        return Absent(f"the dataset folder {run.meta.dataset} is not there any more, or has changed since the run")
+    if run.meta.kind == "ranker" and run.meta.scores is None:
+        return Absent(
+            "this ranker ran without segment scores",
+            f"{_refit(run)}-with-scores --label {run.meta.label} --scores SCORES.parquet",
+        )
+    return Absent(
+        f"no score table with test rows of {run.meta.dataset} lies at {run.meta.scores or run.folder.path}",
+        f"segrec score ENCODER_RUN {run.meta.dataset} --out SCORES.parquet",
+    )
