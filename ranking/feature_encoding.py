@@ -11,11 +11,23 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from ranking.column_values import (
+    bag_codes,
+    days,
+    flat_bags,
+    id_values,
+    lists_of,
+    log_age,
+    log_age_expression,
+    numbers,
+    quantile_edges,
+    transform,
+    transformed,
+)
 from ranking.encoded_rows import EncodedRows
 from ranking.features import KEY_OF, BagFeature, DenseFeature, FeatureSpec, IdFeature, Side, rows_with_clock
 from segrec.records import DataError, DatasetFolder, scan_parquet
 from segrec.tables import MISSING, Vocabulary
-from segrec.tables.vocabulary import as_ids
 
 COHORT_IDS = ("user_id", "item_id")
 "Ids whose presence in train makes a row warm."
@@ -136,7 +148,7 @@ class RowEncoder:
             if feature.missing == "reject":
                 self._refuse_missing(coded, feature.name)
         ids = np.stack([coded[_coded_name(feature.name)].fill_null(MISSING).to_numpy() for feature in spec.ids])
-        bags = {feature.name: _flat(coded[_coded_name(feature.name)]) for feature in spec.bags}
+        bags = {feature.name: flat_bags(coded[_coded_name(feature.name)]) for feature in spec.bags}
         return EncodedRows(ids=ids, bags=bags, dense=self._dense(coded))
 
     def _dense(self, coded: pl.DataFrame) -> npt.NDArray[np.float32]:
@@ -144,7 +156,7 @@ class RowEncoder:
         for feature in self.fitted.spec.dense:
             column = coded[_coded_name(feature.name)]
             if feature.transform == "log_age_days":
-                column = self._scaled(_log_age(coded["day"], column).rename(feature.name))
+                column = self._scaled(log_age(coded["day"], column).rename(feature.name))
             values.append(column.fill_null(0.0).cast(pl.Float32).to_numpy())
             if feature.missing == "impute":
                 indicators.append(column.is_null().cast(pl.Float32).to_numpy())
@@ -182,19 +194,19 @@ class RowEncoder:
             if isinstance(feature, IdFeature):
                 column = self._id_codes(values, feature)
             elif isinstance(feature, BagFeature):
-                column = _bag_codes(values, feature, fitted.vocabularies[feature.name])
+                column = bag_codes(values, feature, fitted.vocabularies[feature.name])
             elif feature.transform == "log_age_days":
-                column = _days(values)
+                column = days(values)
             else:
-                column = self._scaled(_transformed(values, feature).rename(feature.name))
+                column = self._scaled(transformed(values, feature).rename(feature.name))
             coded.append(column.rename(_coded_name(feature.name)))
         return coded
 
     def _id_codes(self, values: pl.Series, feature: IdFeature) -> pl.Series:
         if feature.buckets is None:
-            codes = self.fitted.vocabularies[feature.name].encode(_as_id_values(values))
+            codes = self.fitted.vocabularies[feature.name].encode(id_values(values))
             return pl.Series(codes.astype(np.int32)).replace(MISSING, None)
-        known = _numbers(values)
+        known = numbers(values)
         codes = np.searchsorted(self.fitted.edges[feature.name], known.fill_null(0.0).to_numpy(), side="left") + 2
         return pl.Series(codes.astype(np.int32)).set(known.is_null(), None)
 
@@ -238,7 +250,7 @@ def _train_sides(dataset: DatasetFolder, seen: dict[str, Vocabulary]) -> dict[st
 def _train_vocabulary(dataset: DatasetFolder, column: str) -> Vocabulary:
     frame = rows_with_clock(dataset.interactions(["train"]), dataset.meta.utc_offset_hours)
     counted = frame.group_by(column).agg(pl.len().alias("count")).collect(engine="streaming").drop_nulls()
-    ids = _as_id_values(counted[column]).rename("id")
+    ids = id_values(counted[column]).rename("id")
     kept = pl.DataFrame({"id": ids, "count": counted["count"].cast(pl.UInt32)}).drop_nulls().sort("id")
     return Vocabulary(kept["id"], kept["count"])
 
@@ -259,31 +271,16 @@ def _fit_vocabulary(
 ) -> Vocabulary:
     values = _column(dataset, sides, feature.side, feature.column)
     if isinstance(feature, BagFeature):
-        values = _lists(values, feature).explode(empty_as_null=True)
-    return Vocabulary.fit(_as_id_values(values), feature.min_count)
+        values = lists_of(values, feature).explode(empty_as_null=True)
+    return Vocabulary.fit(id_values(values), feature.min_count)
 
 
 def _edges(dataset: DatasetFolder, sides: dict[str, pl.DataFrame], feature: IdFeature) -> tuple[float, ...]:
     assert feature.buckets is not None
     rows = dataset.interactions(["train"]) if feature.side == "impression" else sides[feature.side].lazy()
     counted = rows.group_by(feature.column).agg(pl.len().alias("count")).collect(engine="streaming")
-    counted = counted.with_columns(_numbers(counted[feature.column])).drop_nulls().sort(feature.column)
+    counted = counted.with_columns(numbers(counted[feature.column])).drop_nulls().sort(feature.column)
     return quantile_edges(counted[feature.column].to_numpy(), counted["count"].to_numpy(), feature.buckets)
-
-
-def quantile_edges(
-    values: npt.NDArray[np.floating], counts: npt.NDArray[np.integer], buckets: int
-) -> tuple[float, ...]:
-    """Inner edges of quantile buckets of `values` (ascending, distinct) that occur `counts` times.
-
-    A value on an edge belongs below it. Equal edges become one: there may be fewer buckets, none is empty.
-    """
-    if not len(values):
-        return ()
-    reached = np.cumsum(counts) / counts.sum()
-    places = np.searchsorted(reached, np.arange(1, buckets) / buckets, side="left")
-    edges = np.unique(values[np.minimum(places, len(values) - 1)])
-    return tuple(float(edge) for edge in edges[edges < values[-1]])
 
 
 def _scaling(dataset: DatasetFolder, sides: dict[str, pl.DataFrame], feature: DenseFeature) -> tuple[float, float]:
@@ -291,10 +288,10 @@ def _scaling(dataset: DatasetFolder, sides: dict[str, pl.DataFrame], feature: De
         values = _train_ages(dataset, sides, feature)
         moments = values.select(_AGE).select(mean=pl.col(_AGE).mean(), std=pl.col(_AGE).std())
     elif feature.side == "impression":
-        expression = _transform(pl.col(feature.column).cast(pl.Float64).fill_nan(None), feature)
+        expression = transform(pl.col(feature.column).cast(pl.Float64).fill_nan(None), feature)
         moments = dataset.interactions(["train"]).select(mean=expression.mean(), std=expression.std())
     else:
-        series = _transformed(sides[feature.side][feature.column], feature)
+        series = transformed(sides[feature.side][feature.column], feature)
         moments = pl.LazyFrame({"mean": [series.mean()], "std": [series.std()]})
     mean, deviation = moments.collect(engine="streaming").row(0)
     mean = 0.0 if mean is None else float(mean)
@@ -304,61 +301,9 @@ def _scaling(dataset: DatasetFolder, sides: dict[str, pl.DataFrame], feature: De
 def _train_ages(dataset: DatasetFolder, sides: dict[str, pl.DataFrame], feature: DenseFeature) -> pl.LazyFrame:
     key = KEY_OF[feature.side]
     side = sides[feature.side]
-    dates = pl.DataFrame({key: side[key], "since": _days(side[feature.column])})
+    dates = pl.DataFrame({key: side[key], "since": days(side[feature.column])})
     rows = rows_with_clock(dataset.interactions(["train"]).select(key, "time_ms"), dataset.meta.utc_offset_hours)
-    return rows.join(dates.lazy(), on=key, how="left").select(_log_age_expression("day", "since").alias(_AGE))
-
-
-def _log_age(day: pl.Series, since: pl.Series) -> pl.Series:
-    return pl.DataFrame({"day": day, "since": since}).select(_log_age_expression("day", "since")).to_series()
-
-
-def _log_age_expression(day: str, since: str) -> pl.Expr:
-    return (pl.col(day) - pl.col(since)).clip(lower_bound=0).cast(pl.Float64).log1p()
-
-
-def _transform(values: pl.Expr, feature: DenseFeature) -> pl.Expr:
-    return values.clip(lower_bound=0).log1p() if feature.transform == "log1p" else values
-
-
-def _transformed(values: pl.Series, feature: DenseFeature) -> pl.Series:
-    return _numbers(values).to_frame("x").select(_transform(pl.col("x"), feature)).to_series()
-
-
-def _numbers(values: pl.Series) -> pl.Series:
-    return values.cast(pl.Float64).fill_nan(None)
-
-
-def _as_id_values(values: pl.Series) -> pl.Series:
-    """Ids as Int64 or String: whole floats (ids with gaps in a CSV file) become integers."""
-    return as_ids(values.fill_nan(None).cast(pl.Int64) if values.dtype.is_float() else values)
-
-
-def _days(values: pl.Series) -> pl.Series:
-    """Days since 1970 of dates, or of texts that start with one; null where there is none."""
-    if values.dtype == pl.String:
-        values = values.str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False)
-    return values.cast(pl.Date).cast(pl.Int32)
-
-
-def _lists(values: pl.Series, feature: BagFeature) -> pl.Series:
-    return values if isinstance(values.dtype, pl.List) else values.cast(pl.String).str.split(feature.separator)
-
-
-def _bag_codes(values: pl.Series, feature: BagFeature, vocabulary: Vocabulary) -> pl.Series:
-    exploded = _lists(values, feature).rename("id").to_frame().with_row_index("row").explode("id", empty_as_null=True)
-    codes = pl.Series("code", vocabulary.encode(_as_id_values(exploded["id"])).astype(np.int32))
-    grouped = exploded.select("row").with_columns(codes).filter(pl.col("code") != MISSING)
-    lists = grouped.group_by("row", maintain_order=True).agg("code")
-    return values.to_frame("id").with_row_index("row").join(lists, on="row", how="left", maintain_order="left")["code"]
-
-
-def _flat(lists: pl.Series) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-    """Codes of all bags one after another and offsets (n + 1,); an empty bag holds the missing code."""
-    filled = lists.fill_null(pl.Series([[MISSING]], dtype=pl.List(pl.Int32)).first())
-    lengths = filled.list.len().to_numpy().astype(np.int64)
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return filled.explode().to_numpy().astype(np.int32), offsets
+    return rows.join(dates.lazy(), on=key, how="left").select(log_age_expression("day", "since").alias(_AGE))
 
 
 def _load_vocabulary(file: Path) -> Vocabulary:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import Field
 
-from ranking.feature_encoding import quantile_edges
+from ranking.column_values import quantile_edges
 from segrec.records import Config, ConfigError, DataError, DatasetFolder
 
 EFFECTIVE_VIEW = "effective_view"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ranking.rankers import find_ranker
@@ -61,7 +62,7 @@ def _own_scores(run: RunFolder) -> ScoreTable | None:
 def _load_weights(module: torch.nn.Module, file: Path) -> None:
     try:
         module.load_state_dict(load_file(file))
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, SafetensorError, RuntimeError) as error:
         raise DataError(
             file, "does not hold this ranker's weights", found=" ".join(str(error).split())[:200], fix="train again"
         ) from None

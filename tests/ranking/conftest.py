@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from segrec.records import DatasetFolder, DatasetMeta, SplitRule
+from segrec.records import SPLITS, DatasetFolder, DatasetMeta, SplitRule
 
 DatasetMaker = Callable[..., DatasetFolder]
 
@@ -19,7 +19,7 @@ START_MS = 1_650_758_400_000
 "2022-04-24 00:00 UTC."
 
 
-@pytest.fixture()
+@pytest.fixture
 def make_dataset(tmp_path: Path) -> DatasetMaker:
     """(interactions, users, items, **meta) -> dataset folder; days by time_ms in UTC."""
 
@@ -50,8 +50,8 @@ def click_log(tmp_path_factory: pytest.TempPathFactory) -> DatasetFolder:
     split = np.where(day < 3, "train", np.where(day == 3, "valid", "test"))
     interactions = pl.DataFrame(
         {
-            "user_id": user.astype(np.int64), "item_id": item.astype(np.int64), "author_id": (item // 4).astype(np.int64),
-            "time_ms": time_ms, "duration_ms": duration[item], "watch_ms": (duration[item] * chance * rng.random(n) * 2).astype(np.int64),
+            "user_id": user, "item_id": item, "author_id": item // 4, "time_ms": time_ms, "duration_ms": duration[item],
+            "watch_ms": (duration[item] * chance * rng.random(n) * 2).astype(np.int64),
             "split": split, "is_click": click, "tab": rng.integers(0, 3, n).astype(np.int16),
         }
     )  # fmt: skip
@@ -88,7 +88,7 @@ def write_small_dataset(
             sides[f"{side}_features"] = [column for column in frame.columns if column != f"{side}_id"]
     counts = dict(interactions["split"].value_counts().iter_rows())
     values: dict[str, object] = {
-        "format": "table", "split": SplitRule(rule="time"), "rows": {s: counts.get(s, 0) for s in ("train", "valid", "test")},
+        "format": "table", "split": SplitRule(rule="time"), "rows": {part: counts.get(part, 0) for part in SPLITS},
         "licence": "none", "source": "made", "fingerprint": "f" * 64, **sides, **meta,
     }  # fmt: skip
     (folder / "dataset.json").write_text(DatasetMeta.model_validate(values).model_dump_json(), encoding="utf-8")

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ranking.feature_encoding import FittedFeatures, RowEncoder, quantile_edges
+from ranking.column_values import quantile_edges
+from ranking.feature_encoding import FittedFeatures, RowEncoder
 from ranking.features import BagFeature, DenseFeature, FeatureSpec, IdFeature
 from segrec.records import DataError
 
@@ -37,12 +38,12 @@ SPEC = FeatureSpec(
 )
 
 
-@pytest.fixture()
+@pytest.fixture
 def dataset(make_dataset):
     return make_dataset(ROWS, USERS, ITEMS)
 
 
-@pytest.fixture()
+@pytest.fixture
 def fitted(dataset):
     return FittedFeatures.fit(dataset, SPEC)
 
@@ -105,13 +106,17 @@ def test_stored_and_loaded_encodes_the_same(fitted, dataset, tmp_path):
 def test_reject_names_the_row(make_dataset):
     spec = FeatureSpec(ids=(IdFeature(name="author_id", column="author_id", missing="reject"),))
     dataset = make_dataset(ROWS, USERS, ITEMS)
-    with pytest.raises(DataError, match=f"'author_id' is missing and its policy is 'reject' .found: user_id 2, item_id 11, time_ms {HOUR}"):
+    with pytest.raises(
+        DataError,
+        match=f"'author_id' is missing and its policy is 'reject' .found: user_id 2, item_id 11, time_ms {HOUR}",
+    ):
         encoded(FittedFeatures.fit(dataset, spec), dataset)
 
 
 def test_nan_is_missing_and_infinity_is_refused(make_dataset):
     spec = FeatureSpec(
-        ids=(IdFeature(name="user_id", column="user_id"),), dense=(DenseFeature(name="fans", column="fans", side="user"),)
+        ids=(IdFeature(name="user_id", column="user_id"),),
+        dense=(DenseFeature(name="fans", column="fans", side="user"),),
     )
     nan = make_dataset(ROWS, USERS.with_columns(fans=pl.Series([1.0, float("nan"), 3.0])), ITEMS)
     rows = encoded(FittedFeatures.fit(nan, spec), nan)
@@ -160,7 +165,9 @@ def test_quantile_edges(values, counts, buckets, edges):
 
 
 @given(
-    st.lists(st.tuples(st.integers(-5, 60), st.integers(1, 9)), min_size=1, max_size=30, unique_by=lambda pair: pair[0]),
+    st.lists(
+        st.tuples(st.integers(-5, 60), st.integers(1, 9)), min_size=1, max_size=30, unique_by=lambda pair: pair[0]
+    ),
     st.integers(1, 12),
 )
 def test_edges_ascend_and_leave_no_bucket_empty(pairs, buckets):

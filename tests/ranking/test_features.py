@@ -14,7 +14,9 @@ ROWS = pl.DataFrame(
         "comment_ms": [0, 4, 0, 1], "tab": [1, 2, 1, 1], "page": ["a", "a", "a", "a"],
     }
 )  # fmt: skip
-USERS = pl.DataFrame({"user_id": [1, 2], "age_range": ["(1,9]", "(9,99]"], "fans": [3.5, 9000.25], "onehot_feat0": [0, 1]})
+USERS = pl.DataFrame(
+    {"user_id": [1, 2], "age_range": ["(1,9]", "(9,99]"], "fans": [3.5, 9000.25], "onehot_feat0": [0, 1]}
+)
 ITEMS = pl.DataFrame(
     {
         "item_id": [10, 11], "tag": ["3,4", "4"], "upload_dt": ["2022-04-08", "2022-04-09"], "topics": [[1, 2], [2]],
@@ -23,7 +25,7 @@ ITEMS = pl.DataFrame(
 )  # fmt: skip
 
 
-@pytest.fixture()
+@pytest.fixture
 def dataset(make_dataset):
     return make_dataset(ROWS, USERS, ITEMS, flags=["is_click"], context=["tab", "page"])
 
@@ -62,7 +64,10 @@ def test_policy_of_one_feature(dataset):
         ({"only": ["watch_ms", "user_id"]}, "feature 'watch_ms' is the row's own outcome; .*features.allow_leaks"),
         ({"only": ["is_click"]}, "feature 'is_click' is the row's own outcome"),
         ({"only": ["month_average_show_cnt"]}, "average over the whole month, future included"),
-        ({"only": ["usr_id"]}, "features.only names 'usr_id', which the dataset does not offer .found: user_id, item_id"),
+        (
+            {"only": ["usr_id"]},
+            "features.only names 'usr_id', which the dataset does not offer .found: user_id, item_id",
+        ),
         ({"without": ["nothing"]}, "features.without names 'nothing'"),
         ({"missing": {"nobody": "reject"}}, "features.missing names 'nobody'"),
         ({"allow_leaks": ["made_up"]}, "features.allow_leaks names 'made_up'"),
@@ -97,5 +102,5 @@ def test_spec_survives_yaml(dataset, tmp_path):
 
 
 def test_unknown_setting_names_the_known_ones():
-    with pytest.raises(ConfigError, match="unknown field 'min_cuont' .known: only, without"):
+    with pytest.raises(ConfigError, match=r"unknown field 'min_cuont' .known: only, without"):
         FeatureConfig.checked({"min_cuont": 2})

@@ -18,7 +18,7 @@ ROWS = pl.DataFrame(
 )  # fmt: skip
 
 
-@pytest.fixture()
+@pytest.fixture
 def dataset(make_dataset):
     return make_dataset(ROWS, flags=["is_click", "stay", "never"])
 
@@ -56,7 +56,11 @@ def test_label_survives_yaml(dataset, tmp_path):
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
-        ("is_clik", ConfigError, "label 'is_clik' is not in .*flags: is_click, stay, never; always there: effective_view"),
+        (
+            "is_clik",
+            ConfigError,
+            "label 'is_clik' is not in .*flags: is_click, stay, never; always there: effective_view",
+        ),
         ("stay", DataError, "label 'stay' is neither 0 nor 1 in 1 rows"),
         ("never", DataError, "label 'never' has one value only in the train rows .found: mean 0.0"),
     ],

@@ -101,14 +101,14 @@ CONTENT = pl.DataFrame({"item_id": [10, 10, 11], "segment": [1, 0, 0], "score": 
 
 def table(path, frame, **changes):
     meta = {
-        "form": "personal", "kind": STAY, "encoder": "e", "encoder_hash": "h", "dataset_fingerprint": "f" * 64, "segment_ms": 5000,
-        "trained_until_ms": 1, "fitted_on": ["train"], "folds": FoldRule(folds=2), **changes,
+        "form": "personal", "kind": STAY, "encoder": "e", "encoder_hash": "h", "dataset_fingerprint": "f" * 64,
+        "segment_ms": 5000, "trained_until_ms": 1, "fitted_on": ["train"], "folds": FoldRule(folds=2), **changes,
     }  # fmt: skip
     write_score_table(path, [frame], ScoreMeta.model_validate(meta))
     return ScoreTable.open(path)
 
 
-@pytest.fixture()
+@pytest.fixture
 def personal(tmp_path):
     return table(tmp_path / "scores.parquet", PERSONAL)
 
@@ -168,10 +168,22 @@ def test_attach_refuses_scores_of_another_dataset(personal, click_log, tmp_path)
 @pytest.mark.parametrize(
     ("rows", "error", "message"),
     [
-        (pl.DataFrame({"user_id": [1], "item_id": [10]}), ConfigError, "column 'time_ms' is missing .found: user_id, item_id"),
+        (
+            pl.DataFrame({"user_id": [1], "item_id": [10]}),
+            ConfigError,
+            "column 'time_ms' is missing .found: user_id, item_id",
+        ),
         ([1, 2], ConfigError, "rows is a list .expected: polars or pandas frame, or a dict of tensors"),
-        (pl.DataFrame({"user_id": ["a"], "item_id": [10], "time_ms": [100]}), DataError, "column 'user_id' has another type"),
-        (pl.DataFrame({"user_id": [77], "item_id": [10], "time_ms": [100]}), DataError, "has scores for none of these rows"),
+        (
+            pl.DataFrame({"user_id": ["a"], "item_id": [10], "time_ms": [100]}),
+            DataError,
+            "column 'user_id' has another type",
+        ),
+        (
+            pl.DataFrame({"user_id": [77], "item_id": [10], "time_ms": [100]}),
+            DataError,
+            "has scores for none of these rows",
+        ),
     ],
 )
 def test_bad_rows(personal, rows, error, message):

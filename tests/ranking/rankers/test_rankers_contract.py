@@ -32,7 +32,9 @@ def batch_of(rows):
 def build(name, extra=0, **settings):
     entry = find_ranker(name)
     config = entry.config(embedding_dim=4, table_init_std=0.5, **settings)
-    inputs = RankerInputs(one_table_each(NAMES, [9, 9, 9], config.table_template()), NAMES, dense_width=3, extra_width=extra)
+    inputs = RankerInputs(
+        one_table_each(NAMES, [9, 9, 9], config.table_template()), NAMES, dense_width=3, extra_width=extra
+    )
     torch.manual_seed(0)
     return entry.build(config, inputs, "cpu").eval()
 
@@ -135,7 +137,7 @@ def test_logistic_regression_by_hand():
 
 
 def test_unknown_ranker_names_the_known_ones():
-    with pytest.raises(ConfigError, match="unknown ranker 'dcn' .known: dcn_v2, logistic_regression"):
+    with pytest.raises(ConfigError, match=r"unknown ranker 'dcn' .known: dcn_v2, logistic_regression"):
         find_ranker("dcn")
 
 

@@ -1,0 +1,58 @@
+"""`segrec rank` on the command line: what it prints, leaves and refuses."""
+
+import pytest
+from typer.testing import CliRunner
+
+from ranking.cli import build_app, main
+from segrec.records import RunFolder
+
+
+@pytest.fixture
+def refused(tmp_path, monkeypatch, capsys):
+    """Runs a command that must fail with exit code 2 and leave nothing; its one line on stderr."""
+
+    def run(arguments):
+        monkeypatch.setattr("sys.argv", ["segrec", *arguments, "--out", str(tmp_path / "run")])
+        with pytest.raises(SystemExit) as left:
+            main()
+        assert left.value.code == 2
+        line = capsys.readouterr().err.strip().splitlines()[-1]
+        assert line.startswith("segrec: error: ")
+        assert not (tmp_path / "run").exists()
+        return line
+
+    return run
+
+
+FAST = ["--set", "epochs=1", "--set", "device=cpu", "--set", "embedding_dim=4"]
+
+
+def test_trains_and_tells(click_log, tmp_path):
+    result = CliRunner().invoke(
+        build_app(),
+        ["rank", "dcn_v2", str(click_log.path), "--label", "is_click", "--out", str(tmp_path / "run"), *FAST],
+    )
+    assert result.exit_code == 0, result.output
+    assert "valid: LogLoss" in result.output
+    assert RunFolder.open(tmp_path / "run", "ranker").meta.label == "is_click"
+
+
+@pytest.mark.parametrize(
+    ("ranker", "arguments", "message"),
+    [
+        ("dcn", [], "unknown ranker 'dcn' (known: dcn_v2, logistic_regression"),
+        ("dcn_v2", ["--label", "is_liked"], "label 'is_liked' is not in"),
+        ("dcn_v2", ["--set", "epoch=1"], "unknown field 'epoch' (known: epochs, batch_size"),
+        ("dcn_v2", ["--set", "scores.use=weights"], "pass --scores SCORES.parquet"),
+        ("dcn_v2", ["--set", "features.only=[watch_ms]"], "feature 'watch_ms' is the row's own outcome"),
+        ("dcn_v2", ["--scores", "nowhere.parquet"], "nowhere.parquet: cannot be read as Parquet"),
+        ("dcn_v2", ["--config", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
+    ],
+)
+def test_bad_use_is_one_line_and_exit_2(ranker, arguments, message, click_log, refused):
+    label = [] if "--label" in arguments else ["--label", "is_click"]
+    assert message in refused(["rank", ranker, str(click_log.path), *label, *arguments])
+
+
+def test_no_dataset_there(tmp_path, refused):
+    assert "is not a dataset folder" in refused(["rank", "dcn_v2", str(tmp_path), "--label", "is_click"])
