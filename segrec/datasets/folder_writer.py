@@ -11,11 +11,12 @@ from pathlib import Path
 
 import polars as pl
 
+from segrec.datasets.authors import Authors
 from segrec.datasets.day_spill import DaySpill, StoredRuns
 from segrec.datasets.fingerprint import ContentHash
 from segrec.datasets.impossible_rows import impossible, take_out
 from segrec.datasets.log_source import LogSource, ReadOptions
-from segrec.datasets.side_tables import author_of, hash_file, write_side_table
+from segrec.datasets.side_tables import SideTable, write_side_table
 from segrec.records import (
     SPLITS,
     ConfigError,
@@ -54,7 +55,7 @@ def write_dataset(log: LogSource, out: Path, options: ReadOptions, *, overwrite:
         scratch = building / ".scratch"
         scratch.mkdir()
         counts = _Counts()
-        features = _write_sides(log, building, counts)
+        users, items = _write_sides(log, building, counts)
         spill = _spill(log, options, building, counts)
         runs = StoredRuns(scratch / "runs", spill.runs(counts.rejected))
         shutil.rmtree(scratch / "days")
@@ -69,36 +70,30 @@ def write_dataset(log: LogSource, out: Path, options: ReadOptions, *, overwrite:
         if log.truth is not None:
             shutil.copyfile(log.truth, building / "truth.parquet")
         shutil.rmtree(scratch)
-        meta = _meta(log, splitter, counts, features, _fingerprint(interactions, building, log.segment_ms))
+        fingerprint = _fingerprint(interactions, items, log.segment_ms)
+        meta = _meta(log, splitter, counts, (users, items), fingerprint)
         (building / "dataset.json").write_text(meta.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return DatasetFolder.open(out)
 
 
-def _write_sides(log: LogSource, building: Path, counts: _Counts) -> dict[str, list[str]]:
-    features: dict[str, list[str]] = {"users": [], "items": []}
+def _write_sides(log: LogSource, building: Path, counts: _Counts) -> tuple[SideTable, SideTable]:
+    users, items = SideTable(), SideTable()
     if log.users is not None:
-        features["users"] = write_side_table(building / "users.parquet", "user_id", log.users(), counts.rejected)
+        users = write_side_table(building / "users.parquet", "user_id", log.users(), counts.rejected)
     if log.items is not None:
-        features["items"] = write_side_table(building / "items.parquet", "item_id", log.items(), counts.rejected)
-    return features
+        items = write_side_table(building / "items.parquet", "item_id", log.items(), counts.rejected)
+    return users, items
 
 
 def _spill(log: LogSource, options: ReadOptions, building: Path, counts: _Counts) -> DaySpill:
-    authors = author_of(building / "items.parquet")
-
-    def join_authors(frame: pl.DataFrame) -> pl.DataFrame:
-        if "author_id" in frame.columns:
-            return frame
-        if authors is None:
-            return frame.with_columns(author_id=pl.lit(None, dtype=frame.schema["item_id"]))
-        return frame.join(authors, on="item_id", how="left", maintain_order="left")
-
-    spill = DaySpill(building / ".scratch" / "days", log.utc_offset_hours, join_authors)
-    reasons: dict[str, pl.Expr] | None = None
-    kept = 0
+    authors = Authors(building / "items.parquet")
+    spill = DaySpill(building / ".scratch" / "days", log.utc_offset_hours, authors.join)
+    reasons: dict[str, pl.Expr] = {}
+    schema, kept = None, 0
     for frame in log.batches():
-        if reasons is None:
-            reasons = impossible(frame.schema, log.flags, log.impossible)
+        if schema is None:
+            schema, reasons = frame.schema, impossible(frame.schema, log.flags, log.impossible)
+        _check_same_columns(log, frame.schema, schema)
         possible = take_out(frame, reasons, counts.rejected).drop(log.checked_only)
         if options.only is not None:
             chosen = possible.filter(pl.col(options.only) == 1)
@@ -110,6 +105,15 @@ def _spill(log: LogSource, options: ReadOptions, building: Path, counts: _Counts
         _refuse_empty(log, counts)
     spill.flush()
     return spill
+
+
+def _check_same_columns(log: LogSource, found: pl.Schema, first: pl.Schema) -> None:
+    if found != first:
+        differ = sorted({name for name, _ in set(found.items()) ^ set(first.items())})
+        raise DataError(
+            log.source, f"column {differ[0]!r} is not the same in all files", found=found.get(differ[0], "missing"),
+            expected=first.get(differ[0], "none, as in the files before"), fix="give all log files the same columns",
+        )  # fmt: skip
 
 
 def _refuse_empty(log: LogSource, counts: _Counts) -> None:
@@ -150,14 +154,13 @@ def _day_name(day: int) -> str:
     return name
 
 
-def _fingerprint(interactions: ContentHash, building: Path, segment_ms: int) -> str:
-    items = building / "items.parquet"
-    parts = [interactions.hexdigest(), hash_file(items) if items.is_file() else "", f"segment_ms={segment_ms}"]
+def _fingerprint(interactions: ContentHash, items: SideTable, segment_ms: int) -> str:
+    parts = [interactions.hexdigest(), items.content_hash, f"segment_ms={segment_ms}"]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _meta(
-    log: LogSource, splitter: Splitter, counts: _Counts, features: dict[str, list[str]], fingerprint: str
+    log: LogSource, splitter: Splitter, counts: _Counts, sides: tuple[SideTable, SideTable], fingerprint: str
 ) -> DatasetMeta:
     rows: dict[Split, int] = {part: counts.rows[part] for part in SPLITS}
     return DatasetMeta(
@@ -170,8 +173,8 @@ def _meta(
         left_out=_by_size(counts.left_out.items()),
         flags=list(log.flags),
         context=list(log.context),
-        user_features=features["users"],
-        item_features=[name for name in features["items"] if name != "author_id"],
+        user_features=list(sides[0].features),
+        item_features=[name for name in sides[1].features if name != "author_id"],
         licence=log.licence,
         source=log.source,
         fingerprint=fingerprint,

@@ -50,6 +50,8 @@ def read_metric_rows(file: Path) -> list[MetricRow]:
     """
     try:
         listed = json.loads(Path(file).read_text(encoding="utf-8"))
+        if not isinstance(listed, list):
+            raise TypeError(f"a {type(listed).__name__}")
         return [MetricRow.model_validate({**row, "value": _nan(row.get("value"))}) for row in listed]
     except (OSError, ValueError, ValidationError, AttributeError, TypeError) as error:
         reason = " ".join(str(error).split())

@@ -163,6 +163,17 @@ def test_another_order_of_columns_and_an_extra_one(kuairand, tmp_path, forms):
     ]
 
 
+def test_an_extra_column_in_one_file_only(kuairand, tmp_path, forms):
+    kuairand(forms.usual_lines(), name="log_standard_4_22_to_5_08_pure.csv")
+    root = kuairand()
+    log = root / "data" / "log_standard_4_22_to_5_08_pure.csv"
+    pl.read_csv(log).with_columns(price=0.5).write_csv(log)
+    with pytest.raises(
+        DataError, match=r"column 'price' is not the same in all files .*found: Float64; expected: none"
+    ):
+        read_dataset("kuairand", root, tmp_path / "out")
+
+
 def test_options_of_others_are_refused(kuairand, tmp_path):
     with pytest.raises(ConfigError, match="--columns means nothing to `segrec read kuairand`"):
         find_reader("kuairand")(kuairand(), ReadOptions(columns=tmp_path / "MAP.yaml"))
