@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from segrec.encoders.exit_ratios import BANDS, CumulativeHazards
-from segrec.encoders.exit_table import FloatArray, HazardTable, IntArray, Outcomes, need_columns
+from segrec.encoders.exit_shifts import BANDS, ExpectedExits
+from segrec.encoders.exit_table import HazardTable, IntArray, Outcomes, need_columns
 from segrec.encoders.priors import LengthPositionPrior, lengths_of
 from segrec.records import ConfigError
 from segrec.tables.vocabulary import FIRST_KNOWN, Vocabulary
@@ -23,17 +23,15 @@ KEYS = ("user_id", "item_id", "author_id")
 POSITION_KEYS = ("item_id", "author_id")
 "Keys whose exits are also counted at each single position: a user's are too few for that."
 
-BAND_STRENGTH = 5.0
+BAND_STRENGTH = 2.0
 POSITION_STRENGTH = 1.0
-"Expected exits' worth of trust in a ratio of 1."
-
-_MIN_HAZARD, _MAX_HAZARD = 1e-5, 0.999
+"Variance's worth of trust in a shift of 0."
 
 VIEW_NAMES: tuple[str, ...] = tuple(
-    f"{key}_{what}" for key in KEYS for what in ("log_views", *(f"log_ratio_from_{band}" for band in BANDS))
+    f"{key}_{what}" for key in KEYS for what in ("log_views", *(f"shift_from_{band}" for band in BANDS))
 )
 "Columns of `StatisticFeatures.view`."
-SEGMENT_NAMES: tuple[str, ...] = ("base_logit", *(f"{key}_log_ratio_here" for key in POSITION_KEYS))
+SEGMENT_NAMES: tuple[str, ...] = ("base_logit", *(f"{key}_shift_here" for key in POSITION_KEYS))
 "Channels of `StatisticFeatures.segment`."
 
 
@@ -42,9 +40,9 @@ class StatisticFeatures:
     """Features of B views; unknown ids have zeros (no view seen, exits as expected)."""
 
     view: npt.NDArray[np.float32]
-    "(B, len(VIEW_NAMES)): log(1 + views), log ratios of observed to expected exits by band of positions."
+    "(B, len(VIEW_NAMES)): log(1 + views), shifts of the hazards' logits by band of positions."
     segment: npt.NDArray[np.float32]
-    "(B, S, len(SEGMENT_NAMES)): logit of the (length, position) hazard, log ratios at that position; 0 on padding."
+    "(B, S, len(SEGMENT_NAMES)): logit of the (length, position) hazard, shifts at that position; 0 on padding."
 
 
 @dataclass(frozen=True)
@@ -75,8 +73,8 @@ class ExitStatistics:
         need_columns(views, KEYS)
         outcomes = Outcomes.of(views)
         compared = LengthPositionPrior.fit(views).table if table is None else table
-        cumulative = CumulativeHazards(compared)
-        return cls(compared, {key: _count(views[key], outcomes, cumulative, key in POSITION_KEYS) for key in KEYS})
+        expected = ExpectedExits(compared)
+        return cls(compared, {key: _count(views[key], outcomes, expected, key in POSITION_KEYS) for key in KEYS})
 
     def features(self, views: pl.DataFrame) -> StatisticFeatures:
         """Features of other views, in their order; S = the longest of them. Outcomes are not looked at."""
@@ -84,8 +82,7 @@ class ExitStatistics:
         lengths = lengths_of(views)
         codes = {key: counted.ids.encode(views[key]) for key, counted in self.keys.items()}
         whole = [counted.view[codes[key]] for key, counted in self.keys.items()]
-        hazards = np.clip(self.table.of(lengths), _MIN_HAZARD, _MAX_HAZARD)
-        channels = [np.log(hazards / (1.0 - hazards)).astype(np.float32)]
+        channels = [ExpectedExits(self.table).logits(lengths).astype(np.float32)]
         width = channels[0].shape[1]
         channels += [_padded(self.keys[key].position[codes[key], :width], width) for key in POSITION_KEYS]
         segment = np.stack(channels, axis=2)
@@ -141,23 +138,17 @@ def time_blocks(times: pl.Series, folds: int) -> IntArray:
     return blocks
 
 
-def _count(values: pl.Series, outcomes: Outcomes, cumulative: CumulativeHazards, by_position: bool) -> KeyStatistics:
+def _count(values: pl.Series, outcomes: Outcomes, expected: ExpectedExits, by_position: bool) -> KeyStatistics:
     ids = Vocabulary.fit(values)
     codes = ids.encode(values)
-    views = np.bincount(codes, minlength=ids.size)
-    logs = [np.log1p(views)[:, None], _log_ratio(*cumulative.by_band(codes, outcomes, ids.size), BAND_STRENGTH)]
-    view = np.concatenate(logs, axis=1).astype(np.float32)
+    log_views = np.log1p(np.bincount(codes, minlength=ids.size))[:, None]
+    shifts = expected.by_band(codes, outcomes, ids.size).shifts(BAND_STRENGTH)
+    view = np.concatenate([log_views, shifts], axis=1).astype(np.float32)
     position = np.zeros((ids.size, 0), dtype=np.float32)
     if by_position:
-        counted = cumulative.by_position(codes, outcomes, ids.size)
-        position = _log_ratio(*counted, POSITION_STRENGTH).astype(np.float32)
+        position = expected.by_position(codes, outcomes, ids.size).shifts(POSITION_STRENGTH).astype(np.float32)
     view[:FIRST_KNOWN], position[:FIRST_KNOWN] = 0.0, 0.0
     return KeyStatistics(ids, view, position)
-
-
-def _log_ratio(observed: FloatArray, expected: FloatArray, strength: float) -> FloatArray:
-    ratio: FloatArray = np.log((observed + strength) / (expected + strength))
-    return ratio
 
 
 def _from_frame(frame: pl.DataFrame, width: int, by_position: bool) -> KeyStatistics:

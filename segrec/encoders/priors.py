@@ -13,7 +13,7 @@ from typing import ClassVar, Self, TypeVar
 import numpy as np
 import polars as pl
 
-from segrec.encoders.exit_ratios import CumulativeHazards
+from segrec.encoders.exit_shifts import ExitTally, ExpectedExits
 from segrec.encoders.exit_table import (
     FloatArray,
     HazardTable,
@@ -29,7 +29,7 @@ from segrec.tables.vocabulary import FIRST_KNOWN, Vocabulary
 
 LENGTH_STRENGTHS = (10.0, 30.0, 100.0, 300.0, 1000.0)
 ITEM_STRENGTHS = (2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0)
-USER_STRENGTHS = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0)
+USER_STRENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 _ROWS_AT_ONCE = 100_000
 
@@ -197,39 +197,32 @@ class ItemShrunkPrior(IdPrior):
 
 @dataclass(frozen=True)
 class UserShrunkPrior(HazardPrior):
-    """A user's exits against those expected from (length, position), by band of positions, shrunk to a ratio of 1.
-
-    1 - h = (1 - h_base) ** r,  r = (observed + strength) / (expected + strength).
-    """
+    """(length, position) hazards, their logits moved by the user's own exits by band of positions (see `exit_shifts`)."""
 
     name = "user_shrunk"
     ids: Vocabulary
-    observed: FloatArray
-    "(n, bands)"
-    expected: FloatArray
-    "(n, bands)"
-    cumulative: CumulativeHazards
+    tally: ExitTally
+    "By user and band, rows as the vocabulary's codes."
+    expected: ExpectedExits
     strength: float
-    "Expected exits' worth of trust in a ratio of 1."
+    "Variance's worth of trust in a shift of 0."
 
     @classmethod
     def fit(cls, views: pl.DataFrame, valid: pl.DataFrame | None = None, strength: float | None = None) -> Self:
-        """`strength` as given, else chosen by NLL on `valid`, else 5."""
+        """`strength` as given, else chosen by NLL on `valid`, else the middle of the tried ones."""
         need_columns(views, ("user_id",))
         ids, outcomes = Vocabulary.fit(views["user_id"]), Outcomes.of(views)
-        cumulative = CumulativeHazards(LengthPositionPrior.fit(views, valid).table)
-        observed, expected = cumulative.by_band(ids.encode(views["user_id"]), outcomes, ids.size)
-        prior = cls(ids, observed, expected, cumulative, 5.0 if strength is None else strength)
-        return tuned(
-            lambda k: replace(prior, strength=k), valid if strength is None else None, USER_STRENGTHS, prior.strength
-        )
+        expected = ExpectedExits(LengthPositionPrior.fit(views, valid).table)
+        tally = expected.by_band(ids.encode(views["user_id"]), outcomes, ids.size)
+        chosen_on, middle = (valid, USER_STRENGTHS[len(USER_STRENGTHS) // 2]) if strength is None else (None, strength)
+        return tuned(lambda k: cls(ids, tally, expected, k), chosen_on, USER_STRENGTHS, middle)
 
     def hazards(self, views: pl.DataFrame) -> FloatArray:
-        """(B, S) hazards of (length, position), raised to the user's ratios."""
+        """(B, S) hazards of (length, position), moved by each user's shifts; unseen users are not moved."""
         need_columns(views, ("user_id",))
-        ratios = (self.observed + self.strength) / (self.expected + self.strength)
-        ratios[:FIRST_KNOWN] = 1.0
-        return self.cumulative.scaled(lengths_of(views), ratios[self.ids.encode(views["user_id"])])
+        shifts = self.tally.shifts(self.strength)
+        shifts[:FIRST_KNOWN] = 0.0
+        return self.expected.shifted(lengths_of(views), shifts[self.ids.encode(views["user_id"])])
 
 
 def tuned(
