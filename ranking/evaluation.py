@@ -1,0 +1,215 @@
+"""Predictions on a split -> metric rows: every CTR metric with user-clustered intervals, alone and paired.
+
+All replicates of one cohort share their draws of users, so any two models compared on it are paired. A model with
+several seeds counts as the mean over them; its interval also draws its seeds, with replacement.
+Legend: n rows, C users, R replicates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ranking.outcomes import COHORTS, Bools, Cohort, Outcomes
+from segrec.metrics.auc import RankedOutcomes
+from segrec.metrics.binary_outcomes import binary_outcomes
+from segrec.metrics.grouped_auc import GAUC_NAMES, group_aucs
+from segrec.metrics.intervals import (
+    REPLICATES,
+    FloatArray,
+    cluster_codes,
+    cluster_sums,
+    drawn_weights,
+    percentile_interval,
+)
+from segrec.metrics.log_loss import log_losses
+from segrec.records import MetricRow
+
+METRICS = ("AUC", *GAUC_NAMES, "LogLoss", "NE", "F1", "calibration_ratio")
+GROUPS = "gauc_groups"
+"Beside the GAUCs: the number of users with both labels, over whom they are taken."
+
+_SUMS = ("rows", "positives", "probability", "loss", "called", "hits")
+_SEED = 20_240_613
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One model's probabilities on the rows of an `Outcomes`."""
+
+    model: str
+    probabilities: npt.NDArray[np.floating]
+    "(n,), in the rows' order."
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Draws:
+    """A metric's value and its value on each replicate (R,)."""
+
+    value: float
+    replicates: FloatArray
+
+    def minus(self, other: Draws) -> Draws:
+        """The paired difference."""
+        return Draws(self.value - other.value, self.replicates - other.replicates)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All metrics of all models on one cohort."""
+
+    rows: int
+    users: int
+    by_seed: dict[tuple[str, int | None], dict[str, Draws]]
+    over_seeds: dict[str, dict[str, Draws]]
+    groups: int = field(default=0)
+
+
+def metric_rows(
+    outcomes: Outcomes,
+    predictions: Sequence[Prediction],
+    pairs: Iterable[tuple[str, str]] = (),
+    *,
+    cohorts: Sequence[Cohort] = COHORTS,
+    replicates: int = REPLICATES,
+) -> list[MetricRow]:
+    """Rows for each cohort: each model's metrics, then the difference of each pair (model, versus).
+
+    Cohorts without rows are left out. A model with several seeds has a row for each seed, and one with seed null.
+
+    :raises ValueError: a prediction of another length, or outside [0, 1].
+    """
+    wanted = list(dict.fromkeys(pairs))
+    rows: list[MetricRow] = []
+    for cohort in cohorts:
+        mask = outcomes.cohort(cohort)
+        if mask.any():
+            rows += _cohort_rows(outcomes, cohort, measure(outcomes, mask, predictions, replicates), wanted)
+    return rows
+
+
+def measure(
+    outcomes: Outcomes, mask: Bools, predictions: Sequence[Prediction], replicates: int = REPLICATES
+) -> Measured:
+    """Metrics and their replicates on the rows of `mask`.
+
+    :raises ValueError: as `metric_rows`.
+    """
+    labels, users = outcomes.labels[mask], cluster_codes(outcomes.users[mask], int(mask.sum()))
+    parts = [_Statistics.of(labels, prediction.probabilities[mask], users) for prediction in predictions]
+    count = int(users.max()) + 1
+    values = [part.metrics(np.ones((1, count)), users) for part in parts]
+    drawn: list[list[dict[str, FloatArray]]] = [[] for _ in parts]
+    for weights in drawn_weights(count, _SEED, replicates):
+        for part, so_far in zip(parts, drawn, strict=True):
+            so_far.append(part.metrics(weights, users))
+    by_seed = {
+        (prediction.model, prediction.seed): {
+            metric: Draws(float(value[metric][0]), np.concatenate([block[metric] for block in blocks]))
+            for metric in METRICS
+        }
+        for prediction, value, blocks in zip(predictions, values, drawn, strict=True)
+    }
+    models = dict.fromkeys(prediction.model for prediction in predictions)
+    over = {model: _over_seeds([found for (name, _), found in by_seed.items() if name == model]) for model in models}
+    return Measured(len(labels), count, by_seed, over, max((part.groups for part in parts), default=0))
+
+
+@dataclass(frozen=True)
+class _Statistics:
+    """What a bootstrap needs of one prediction: sums by user, and the rows ranked once."""
+
+    sums: FloatArray
+    "(C, 6 + 6): `_SUMS`, then weight * AUC and weight for each GAUC."
+    ranked: RankedOutcomes
+    groups: int
+
+    @classmethod
+    def of(cls, labels: Bools, probabilities: npt.NDArray[np.floating], users: npt.NDArray[np.int64]) -> _Statistics:
+        outcome, probability = binary_outcomes(labels, probabilities, probabilities=True)
+        called = probability >= 0.5
+        loss = log_losses(outcome, probability)
+        by_row = np.stack(
+            [
+                part.double().numpy()
+                for part in (torch.ones_like(loss), outcome, probability, loss, called, called & outcome)
+            ],
+            axis=1,
+        )
+        grouped = group_aucs(outcome, probability, users)
+        of_groups = np.zeros((int(users.max()) + 1, 2 * len(GAUC_NAMES)))
+        for place, weighting in enumerate(GAUC_NAMES.values()):
+            weight = grouped.weight(weighting)
+            of_groups[grouped.group.numpy(), 2 * place] = (weight * grouped.auc).numpy()
+            of_groups[grouped.group.numpy(), 2 * place + 1] = weight.numpy()
+        sums = np.concatenate([cluster_sums(by_row, users), of_groups], axis=1)
+        return cls(sums, RankedOutcomes.of(outcome, probability), len(grouped.auc))
+
+    def metrics(self, weights: FloatArray, users: npt.NDArray[np.int64]) -> dict[str, FloatArray]:
+        """Every metric (r,) under user weights (r, C)."""
+        totals = weights @ self.sums
+        rows, positives, probability, loss, called, hits = totals[:, : len(_SUMS)].T
+        with np.errstate(divide="ignore", invalid="ignore"):
+            rate = positives / rows
+            entropy = -(rate * np.log(rate) + (1 - rate) * np.log1p(-rate))
+            found = {
+                "LogLoss": loss / rows,
+                "NE": loss / rows / entropy,
+                "F1": 2 * hits / (called + positives),
+                "calibration_ratio": probability / positives,
+            }
+            for place, name in enumerate(GAUC_NAMES):
+                above, below = totals[:, len(_SUMS) + 2 * place : len(_SUMS) + 2 * place + 2].T
+                found[name] = above / below
+        found["AUC"] = self.ranked.cluster_auc(torch.from_numpy(weights), torch.from_numpy(users)).numpy()
+        return {name: np.where(np.isfinite(values), values, math.nan) for name, values in found.items()}
+
+
+def _over_seeds(seeds: Sequence[dict[str, Draws]]) -> dict[str, Draws]:
+    """Mean over seeds; each replicate draws the seeds anew."""
+    if len(seeds) == 1:
+        return seeds[0]
+    count = len(next(iter(seeds[0].values())).replicates)
+    drawn = np.random.default_rng(_SEED).integers(0, len(seeds), (len(seeds), count))
+    over = {}
+    for metric in METRICS:
+        stacked = np.stack([found[metric].replicates for found in seeds])
+        replicates = np.take_along_axis(stacked, drawn, axis=0).mean(axis=0)
+        over[metric] = Draws(float(np.mean([found[metric].value for found in seeds])), replicates)
+    return over
+
+
+def _cohort_rows(
+    outcomes: Outcomes, cohort: Cohort, measured: Measured, pairs: Sequence[tuple[str, str]]
+) -> list[MetricRow]:
+    def row(model: str, versus: str | None, seed: int | None, metric: str, draws: Draws) -> MetricRow:
+        value, low, high = percentile_interval(draws.value, draws.replicates, measured.users)
+        return MetricRow(
+            task="ctr", split=outcomes.split, cohort=cohort, protocol=outcomes.label, model=model, versus=versus,
+            seed=seed, metric=metric, value=value, low=_known(low), high=_known(high), n=measured.rows,
+        )  # fmt: skip
+
+    seeds: dict[str, list[int | None]] = {}
+    for model, seed in measured.by_seed:
+        seeds.setdefault(model, []).append(seed)
+    rows = []
+    for model, found in measured.over_seeds.items():
+        own = seeds[model]
+        rows += [row(model, None, own[0] if len(own) == 1 else None, name, draws) for name, draws in found.items()]
+        for seed in own if len(own) > 1 else []:
+            rows += [row(model, None, seed, name, draws) for name, draws in measured.by_seed[model, seed].items()]
+        rows.append(row(model, None, None, GROUPS, Draws(float(measured.groups), np.empty(0))))
+    for model, versus in pairs:
+        ours, theirs = measured.over_seeds[model], measured.over_seeds[versus]
+        rows += [row(model, versus, None, name, ours[name].minus(theirs[name])) for name in METRICS]
+    return rows
+
+
+def _known(bound: float) -> float | None:
+    return None if math.isnan(bound) else bound

@@ -1,0 +1,67 @@
+"""What a CTR evaluation measures on: the rows of a split, their label, their users, and which are warm or cold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from ranking.labels import Label
+from segrec.metrics.intervals import cluster_codes
+from segrec.records import KEY, DataError, DatasetFolder, Split
+
+Bools = npt.NDArray[np.bool_]
+
+Cohort = Literal["all", "warm", "cold", "warm_users", "cold_users", "warm_items", "cold_items"]
+COHORTS: tuple[Cohort, ...] = ("all", "warm", "cold", "warm_users", "cold_users", "warm_items", "cold_items")
+"warm: user and item both occur in train; cold: at least one does not; the others look at one side only."
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """The n rows of a split, in the dataset's order."""
+
+    rows: pl.DataFrame
+    "user_id, item_id, time_ms, duration_ms; n rows."
+    labels: Bools
+    users: npt.NDArray[np.int64]
+    "Number of each row's user, 0 .. : the clusters of intervals and the groups of GAUC."
+    warm_user: Bools
+    warm_item: Bools
+    split: Split
+    label: str
+
+    @classmethod
+    def of(cls, dataset: DatasetFolder, label: Label, split: Split) -> Outcomes:
+        """:raises DataError: the split has no row."""
+        columns = list(dict.fromkeys([*KEY, "duration_ms", *label.columns]))
+        frame = dataset.interactions([split]).select(columns).collect(engine="streaming")
+        if frame.is_empty():
+            raise DataError(dataset.path, f"has no {split} row", fix="choose another --split")
+        return cls(
+            rows=frame.select(*KEY, "duration_ms"),
+            labels=label.values(frame) > 0,
+            users=cluster_codes(frame["user_id"].to_numpy(), frame.height),
+            warm_user=_seen(dataset, frame["user_id"]),
+            warm_item=_seen(dataset, frame["item_id"]),
+            split=split,
+            label=label.name,
+        )
+
+    def cohort(self, name: Cohort) -> Bools:
+        """(n,) True for the rows of the cohort."""
+        warm = {"users": self.warm_user, "items": self.warm_item, "": self.warm_user & self.warm_item}
+        if name == "all":
+            return np.ones(len(self.labels), dtype=np.bool_)
+        temperature, _, side = name.partition("_")
+        return warm[side] if temperature == "warm" else ~warm[side]
+
+
+def _seen(dataset: DatasetFolder, ids: pl.Series) -> Bools:
+    """Which of `ids` occur in train."""
+    known = dataset.interactions(["train"]).select(pl.col(ids.name).unique()).collect(engine="streaming")
+    seen: Bools = ids.is_in(known.to_series().implode()).to_numpy()
+    return seen
