@@ -54,6 +54,8 @@ def _tell(dataset: Any) -> None:
     meta = dataset.meta
     rows = ", ".join(f"{part} {count:,}" for part, count in meta.rows.items())
     typer.echo(f"{dataset.path}: {sum(meta.rows.values()):,} rows ({rows}), split by {meta.split.rule}")
+    if meta.split.rule == "published":
+        typer.echo("note: random within each user, to compare with published numbers only; it mixes past and future")
     for title, counts in (("rejected", meta.rejected), ("left out", meta.left_out)):
         if counts:
             typer.echo(f"{title}: " + ", ".join(f"{reason}: {count:,}" for reason, count in counts.items()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -60,32 +61,48 @@ class DaySpill:
         self._flushes += 1
 
     def runs(self, dropped: Counter[str]) -> Iterator[tuple[int, pl.DataFrame]]:
-        """(day since the epoch, rows sorted by time_ms, user_id, item_id), oldest first; counts duplicates."""
+        """(day since the epoch, rows sorted by time_ms, user_id, item_id), oldest first; counts duplicates.
+
+        Consumes the spill: it can be read once.
+        """
         self.flush()
-        for day, first, last in self._slices():
-            between = pl.lit(True)
-            if (first, last) != (day * 24, day * 24 + 24):
-                between = self._hour().is_between(first, last, closed="left")
-            files = sorted((self.folder / f"{day}").iterdir())
-            frame = pl.concat([pl.read_ipc(file).filter(between) for file in files])
-            kept = sorted_without_duplicates(frame)
-            if kept.height < frame.height:
-                dropped["exact duplicate"] += frame.height - kept.height
-            yield day, kept
+        for day in sorted({hour // 24 for hour in self.hours}):
+            for folder in self._sliced(day):
+                frame = pl.concat([pl.read_ipc(file) for file in sorted(folder.iterdir())])
+                shutil.rmtree(folder)
+                kept = sorted_without_duplicates(frame)
+                if kept.height < frame.height:
+                    dropped["exact duplicate"] += frame.height - kept.height
+                yield day, kept
 
     def _hour(self) -> pl.Expr:
         return (pl.col("time_ms") + round(self.utc_offset_hours * _HOUR_MS)) // _HOUR_MS
 
-    def _slices(self) -> Iterator[tuple[int, int, int]]:
-        """(day, first hour, hour after the last), each at most RUN_ROWS where single hours allow."""
-        for day in sorted({hour // 24 for hour in self.hours}):
-            first, held = day * 24, 0
-            for hour in range(day * 24, day * 24 + 24):
-                if held and held + self.hours[hour] > RUN_ROWS:
-                    yield day, first, hour
-                    first, held = hour, 0
-                held += self.hours[hour]
-            yield day, first, day * 24 + 24
+    def _sliced(self, day: int) -> list[Path]:
+        """Folders whose rows follow each other in time: the day's own, or one for each of its slices."""
+        whole, starts = self.folder / f"{day}", self._slice_starts(day)
+        if len(starts) == 1:
+            return [whole]
+        number = pl.sum_horizontal(self._hour() >= start for start in starts)
+        folders = [self.folder / f"{day}-{index:02}" for index in range(1, len(starts) + 1)]
+        for folder in folders:
+            folder.mkdir()
+        for file in sorted(whole.iterdir()):
+            cut = pl.read_ipc(file).with_columns(_slice=number)
+            for (index,), rows in cut.partition_by("_slice", as_dict=True, include_key=False).items():
+                rows.write_ipc(folders[index - 1] / file.name)
+            file.unlink()
+        return folders
+
+    def _slice_starts(self, day: int) -> list[int]:
+        """First hours of slices of at most RUN_ROWS rows, where single hours allow."""
+        starts, held = [day * 24], 0
+        for hour in range(day * 24, day * 24 + 24):
+            if held and held + self.hours[hour] > RUN_ROWS:
+                starts.append(hour)
+                held = 0
+            held += self.hours[hour]
+        return starts
 
 
 def sorted_without_duplicates(frame: pl.DataFrame) -> pl.DataFrame:

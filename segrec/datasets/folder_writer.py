@@ -58,7 +58,6 @@ def write_dataset(log: LogSource, out: Path, options: ReadOptions, *, overwrite:
         users, items = _write_sides(log, building, counts)
         spill = _spill(log, options, building, counts)
         runs = StoredRuns(scratch / "runs", spill.runs(counts.rejected))
-        shutil.rmtree(scratch / "days")
         splitter = _splitter(log, options.split, runs, scratch)
         interactions = _write_interactions(building, runs, splitter, counts)
         check_parts(out, splitter.rule, counts.rows)

@@ -177,7 +177,9 @@ def _video_frames(files: Sequence[Path]) -> Iterator[pl.DataFrame]:
 def _with_month_averages(files: Sequence[Path], statistics: Sequence[Path]) -> Iterator[pl.DataFrame]:
     """Video features with the statistics joined; holds the whole statistics in memory."""
     averages = pl.concat(frame for file in statistics for frame in csv_frames(file, {"video_id": pa.int64()}))
-    marked = averages.rename({name: MONTH_AVERAGE + name for name in averages.columns if name != "video_id"})
+    marked = averages.unique("video_id", keep="first").rename(
+        {name: MONTH_AVERAGE + name for name in averages.columns if name != "video_id"}
+    )
     for frame in _video_frames(files):
         yield frame.join(marked, left_on="item_id", right_on="video_id", how="left", maintain_order="left")
 
