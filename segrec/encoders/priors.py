@@ -197,7 +197,7 @@ class ItemShrunkPrior(IdPrior):
 
 @dataclass(frozen=True)
 class UserShrunkPrior(HazardPrior):
-    """(length, position) hazards, their logits moved by the user's own exits by band of positions (see `exit_shifts`)."""
+    """(length, position) hazards, their logits moved by the user's own exits by band (see `exit_shifts`)."""
 
     name = "user_shrunk"
     ids: Vocabulary
