@@ -8,6 +8,7 @@ optimizers' state, dense optimizer's tensors), progress.json, optimizer.json, ra
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import shutil
@@ -20,8 +21,10 @@ import torch.distributed as dist
 from pydantic import ValidationError
 from torch import nn
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
 from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.planner import WriteItem
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
@@ -35,6 +38,20 @@ from segrec.tables.state import fused_state, live_state
 _log = logging.getLogger(__name__)
 _MAY_CHANGE = {"epochs", "patience", "device", "keep_last", "checkpoint_every", "log_every"}
 _MODULE, _TABLES, _OPTIMIZER = "module/", "tables/", "optimizer/"
+
+
+class _LeanPlanner(DefaultSavePlanner):
+    """Hands tables to the writer without a copy.
+
+    Tables are slices of one buffer; the writer copies slices and keeps the copies until the file is written.
+    """
+
+    def resolve_data(self, write_item: WriteItem) -> torch.Tensor | io.BytesIO:
+        """The same memory as a tensor of its own."""
+        data = super().resolve_data(write_item)
+        if isinstance(data, torch.Tensor) and data.device.type == "cpu" and data.is_contiguous():
+            return torch.from_numpy(data.detach().view(torch.uint8).numpy()).view(data.dtype) if data.dim() else data
+        return data
 
 
 class Checkpoints:
@@ -55,14 +72,14 @@ class Checkpoints:
         :raises ConfigError: naming the first different setting (how long and where to fit may change).
         """
         file, now = self.folder / "config.json", config.model_dump(mode="json")
-        if file.is_file() and self.steps():
-            before = json.loads(file.read_text(encoding="utf-8"))
-            for name in dict.fromkeys([*now, *before]):
-                if name not in _MAY_CHANGE and now.get(name) != before.get(name):
-                    raise ConfigError(
-                        f"{self.folder.parent}: was started with {name}={before.get(name)} (now: {now.get(name)}); "
-                        "use the same settings to go on, another --out, or remove that folder to start anew"
-                    )
+        started = json.loads(file.read_text(encoding="utf-8")) if rank() == 0 and file.is_file() else None
+        before = everywhere(started if self.steps() else None) or now
+        for name in dict.fromkeys([*now, *before]):
+            if name not in _MAY_CHANGE and now.get(name) != before.get(name):
+                raise ConfigError(
+                    f"{self.folder.parent}: was started with {name}={before.get(name)} (now: {now.get(name)}); "
+                    "use the same settings to go on, another --out, or remove that folder to start anew"
+                )
         if rank() == 0:
             self.folder.mkdir(parents=True, exist_ok=True)
             _write_json(file, now)
@@ -82,7 +99,8 @@ class Checkpoints:
                 building.mkdir(parents=True)
             barrier()
             _write_json(building / f"random_{rank()}.json", random_state())
-            save(self._tensors(), storage_writer=FileSystemWriter(building), no_dist=not dist.is_initialized())
+            writer, alone = FileSystemWriter(building), not dist.is_initialized()
+            save(self._tensors(), storage_writer=writer, planner=_LeanPlanner(), no_dist=alone)
             if rank() == 0:
                 self._finish(building, final, progress)
         except (OSError, CheckpointException) as error:

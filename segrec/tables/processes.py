@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from typing import TypeVar
 
 import torch
@@ -23,6 +24,13 @@ def ensure_process_group(device: torch.device) -> None:
         dist.init_process_group(backend)
     else:
         dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
+    atexit.register(_leave)
+
+
+def _leave() -> None:
+    """Ends the group in order: left to the interpreter's end, its threads now and then abort the process."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def rank() -> int:
