@@ -13,12 +13,7 @@ def check_columns(file: Path | str, kind: str, found: Sequence[str], required: S
     """:raises DataError: a required column is missing; names those found and the nearest one."""
     for name in required:
         if name not in found:
-            near = difflib.get_close_matches(name, [other for other in found if other not in required], 1, 0.6)
-            hint = f"is {near[0]!r} meant? rename it" if near else "add the column"
-            raise DataError(
-                file, f"{kind}: column {name!r} is missing", found=", ".join(found), fix=f"{hint} to {name!r}"
-                if near else hint,
-            )  # fmt: skip
+            raise _missing(file, kind, found, [name], known=required)
 
 
 def resolve_aliases(
@@ -29,11 +24,24 @@ def resolve_aliases(
     :raises DataError: none, or more than one, of a column's accepted names is there.
     """
     renames = {}
+    known = [name for accepted in aliases.values() for name in accepted]
     for ours, accepted in aliases.items():
         here = [name for name in accepted if name in found]
         if len(here) > 1:
             raise DataError(file, f"{kind}: columns {here[0]!r} and {here[1]!r} mean the same", fix="keep one of them")
         if not here:
-            check_columns(file, kind, found, [accepted[0]])
+            raise _missing(file, kind, found, accepted, known)
         renames[here[0]] = ours
     return renames
+
+
+def _missing(
+    file: Path | str, kind: str, found: Sequence[str], accepted: Sequence[str], known: Sequence[str]
+) -> DataError:
+    strange = [name for name in found if name not in known]
+    named = " or ".join(repr(name) for name in accepted)
+    fix = "add the column"
+    for name in accepted:
+        if near := difflib.get_close_matches(name, strange, 1, 0.6):
+            fix = f"is {near[0]!r} meant? rename it to {name!r}"
+    return DataError(file, f"{kind}: column {named} is missing", found=", ".join(found), fix=fix)

@@ -7,7 +7,7 @@ https://zenodo.org/records/10439422, CC BY-SA 4.0.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -69,16 +69,13 @@ def read_kuairand(source: Path, options: ReadOptions) -> LogSource:
             source, "holds no KuaiRand log", expected="log_standard_*.csv or log_random_*.csv (or .csv.gz)",
             fix="pass the folder of the unpacked download, or its data/ folder",
         )  # fmt: skip
-    for log in logs:
-        check_columns(log, "KuaiRand log", csv_header(log), list(LOG_TYPES))
     users = _files(folder, r"user_features_.*\.csv(\.gz)?")
     videos = _files(folder, r"video_features_basic_.*\.csv(\.gz)?")
     statistics = _files(folder, r"video_features_statistic_.*\.csv(\.gz)?")
     _check_one_version([*logs, *users, *videos])
-    for file in users:
-        check_columns(file, "KuaiRand user features", csv_header(file), ["user_id", *USER_COUNTS, *USER_TEXTS])
-    for file in videos:
-        check_columns(file, "KuaiRand video features", csv_header(file), ["video_id", *VIDEO_COUNTS, *VIDEO_TEXTS])
+    _check_headers("KuaiRand log", logs, LOG_TYPES)
+    _check_headers("KuaiRand user features", users, ["user_id", *USER_COUNTS, *USER_TEXTS])
+    _check_headers("KuaiRand video features", videos, ["video_id", *VIDEO_COUNTS, *VIDEO_TEXTS])
     notes = _notes(options, folder, statistics)
     segment_ms = options.segment_ms or 5000
     items = partial(_video_frames, videos)
@@ -117,6 +114,11 @@ def _files(folder: Path, pattern: str) -> list[Path]:
         if f"{file.name}.gz" in names:
             raise DataError(file, "lies beside its own .gz: every row would be read twice", fix="remove one of them")
     return found
+
+
+def _check_headers(kind: str, files: Sequence[Path], required: Iterable[str]) -> None:
+    for file in files:
+        check_columns(file, kind, csv_header(file), list(required))
 
 
 def _check_one_version(files: Sequence[Path]) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 TRUTH = "truth.parquet"
 LICENCE = "none needed: a made world, no real user"
 
+VECTORS = "the made world's own content vectors"
+
 
 def truth_file(places: Sequence[Path]) -> Path | None:
     """truth.parquet in one of the folders `places`."""

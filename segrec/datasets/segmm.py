@@ -15,7 +15,7 @@ import pyarrow as pa
 from segrec.datasets.columns import resolve_aliases
 from segrec.datasets.csv_stream import csv_frames, csv_header
 from segrec.datasets.log_source import LogSource, ReadOptions
-from segrec.datasets.made_world import origin, truth_file
+from segrec.datasets.made_world import VECTORS, origin, truth_file
 from segrec.datasets.segmm_features import segmm_vectors
 from segrec.records import ConfigError, DataError, exit_segment, segment_count
 
@@ -49,12 +49,12 @@ def read_segmm(source: Path, options: ReadOptions) -> LogSource:
     separator = "\t" if "\t" in csv_header(file, "\n")[0] else ","
     found = csv_header(file, separator)
     renames = resolve_aliases(file, "SegMM interactions", found, ALIASES)
-    vectors = segmm_vectors(file.parent)
+    truth = truth_file((file.parent,))
+    vectors = segmm_vectors(file.parent) if truth is None else segmm_vectors(file.parent, VECTORS)
     segment_ms = options.segment_ms or SEGMENT_MS
     if segment_ms != SEGMENT_MS and vectors:
         raise ConfigError(f"--segment-ms {segment_ms}: SegMM's features stand on segments of {SEGMENT_MS} ms")
     labelled = LABEL in found
-    truth = truth_file((file.parent,))
     licence, name = origin(truth, LICENCE, SOURCE)
     return LogSource(
         format="segmm",

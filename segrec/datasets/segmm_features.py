@@ -24,7 +24,7 @@ MODEL = "CLIP ViT-L/14-336, mean of patch tokens, L1-normalised (SegMM's own fea
 _ROWS_AT_A_TIME = 4096
 
 
-def segmm_vectors(folder: Path) -> tuple[VectorSource, ...]:
+def segmm_vectors(folder: Path, model: str = MODEL) -> tuple[VectorSource, ...]:
     """The features in `folder` as vectors `visual`; none where neither map nor features were downloaded.
 
     The type is deduced from the size: rows x 1024 x 8 bytes = float64, x 4 = float32.
@@ -40,7 +40,7 @@ def segmm_vectors(folder: Path) -> tuple[VectorSource, ...]:
         raise DataError(folder, f"holds {have} without {lack}", fix=f"download {lack}, or move {have} away")
     index = _index(map_file)
     dtype = _type(folder, parts, index.height)
-    return (VectorSource("visual", index, partial(_chunks, parts, dtype), DIM, MODEL),)
+    return (VectorSource("visual", index, partial(_chunks, parts, dtype), DIM, model),)
 
 
 def _parts(folder: Path) -> list[Path]:

@@ -147,6 +147,46 @@ def test_flags(cli, kuairand, tmp_path, case):
     _refused(cli, tmp_path / "place" / "out", told, name, kuairand(), *flags)
 
 
+INTER = "SegMM_inter.csv"
+SEGMM = {
+    "missing column": (
+        lambda folder: _edit(folder / INTER, 1, ",playing_time", ",played"),
+        ["column 'playing_time' is missing"],
+    ),
+    "misnamed column": (
+        lambda folder: _edit(folder / INTER, 1, "video_id", "vidio_id"),
+        ["column 'photo_id' or 'video_id' is missing", "is 'vidio_id' meant? rename it to 'video_id'"],
+    ),
+    "wrong type": (lambda folder: _edit(folder / INTER, 2, "1000,", "x,"), ["column 'video_id': wrong type", "'x'"]),
+    "ragged row": (
+        lambda folder: _replace(folder / INTER, 4, "1,2,3"),
+        ["is ragged", "found: 3 fields; expected: 6 fields"],
+    ),
+    "label is no list": (
+        lambda folder: _edit(folder / INTER, 2, "[0]", "[zero]"),
+        ["not a printed list of numbers", "[zero]"],
+    ),
+    "empty": (lambda folder: (folder / INTER).write_text(""), ["is empty"]),
+    "only the header": (
+        lambda folder: (folder / INTER).write_text((folder / INTER).read_text().split("\n")[0] + "\n"),
+        ["the log is empty"],
+    ),
+    "two logs": (lambda folder: (folder / "SegMM_inter_sample.csv").write_text(""), ["no single interactions file"]),
+    "map without features": (
+        lambda folder: (folder / "SegMM_photoidframeid2lineid.json").write_text("{}"),
+        ["without SegMM_feat_memmap.dat"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SEGMM)
+def test_segmm(cli, segmm, tmp_path, case):
+    spoil, told = SEGMM[case]
+    folder = segmm()
+    spoil(folder)
+    _refused(cli, tmp_path / "place" / "out", told, "segmm", folder, "--split", "users")
+
+
 @pytest.mark.parametrize("name", ["kuairand", "segmm", "table"])
 def test_no_source(cli, tmp_path, name):
     _refused(cli, tmp_path / "place" / "out", [f"{tmp_path / 'none'}: "], name, tmp_path / "none")
