@@ -278,8 +278,8 @@ def show(rows: list[MetricRow], label: str, console: Console) -> None:
     table = Table("model", *shown, title=f"{label}, test")
     models = dict.fromkeys((row.model, row.versus) for row in rows if row.cohort == "all")
     for model, versus in models:
-        own = [row for row in rows if (row.model, row.versus, row.cohort) == (model, versus, "all")]
-        mean = {row.metric: row for row in sorted(own, key=lambda row: row.seed is None)}
+        own = [row for row in rows if (row.model, row.versus, row.cohort, row.seed) == (model, versus, "all", None)]
+        mean = {row.metric: row for row in own}
         cells = [f"{mean[m].value:.4f} [{mean[m].low:.4f}, {mean[m].high:.4f}]" for m in shown]
         table.add_row(model if versus is None else f"{model} - {versus}", *cells)
     console.print(table)

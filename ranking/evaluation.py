@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,9 @@ from segrec.records import MetricRow
 METRICS = ("AUC", *GAUC_NAMES, "LogLoss", "NE", "F1", "calibration_ratio")
 GROUPS = "gauc_groups"
 "Beside the GAUCs: the number of users with both labels, over whom they are taken."
+ORACLE_SHARE = "oracle_share_"
+SHARED = ("AUC", "gauc_impression", "LogLoss")
+"In made worlds: the share of the oracle's lift over a prior that a model reaches in these metrics."
 
 _SUMS = ("rows", "positives", "probability", "loss", "called", "hits")
 _SEED = 20_240_613
@@ -59,6 +62,12 @@ class Draws:
         """The paired difference."""
         return Draws(self.value - other.value, self.replicates - other.replicates)
 
+    def over(self, other: Draws) -> Draws:
+        """The ratio; NaN where the other is 0."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            replicates = self.replicates / np.where(other.replicates == 0, math.nan, other.replicates)
+        return Draws(self.value / other.value if other.value else math.nan, replicates)
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -68,7 +77,13 @@ class Measured:
     users: int
     by_seed: dict[tuple[str, int | None], dict[str, Draws]]
     over_seeds: dict[str, dict[str, Draws]]
-    groups: int = field(default=0)
+    groups: int
+    "Users with both labels."
+
+    def oracle_share(self, model: str, prior: str, oracle: str, metric: str) -> Draws:
+        """(model - prior) / (oracle - prior): 0 = no better than the prior, 1 = as good as can be."""
+        of = self.over_seeds
+        return of[model][metric].minus(of[prior][metric]).over(of[oracle][metric].minus(of[prior][metric]))
 
 
 def metric_rows(
@@ -76,12 +91,15 @@ def metric_rows(
     predictions: Sequence[Prediction],
     pairs: Iterable[tuple[str, str]] = (),
     *,
+    lift: tuple[str, str] | None = None,
     cohorts: Sequence[Cohort] = COHORTS,
     replicates: int = REPLICATES,
 ) -> list[MetricRow]:
     """Rows for each cohort: each model's metrics, then the difference of each pair (model, versus).
 
-    Cohorts without rows are left out. A model with several seeds has a row for each seed, and one with seed null.
+    Cohorts without rows are left out. A model has rows for each of its seeds, and rows over them (seed null).
+
+    :param lift: (prior, oracle): adds each other model's share of the oracle's lift over the prior.
 
     :raises ValueError: a prediction of another length, or outside [0, 1].
     """
@@ -90,7 +108,7 @@ def metric_rows(
     for cohort in cohorts:
         mask = outcomes.cohort(cohort)
         if mask.any():
-            rows += _cohort_rows(outcomes, cohort, measure(outcomes, mask, predictions, replicates), wanted)
+            rows += _cohort_rows(outcomes, cohort, measure(outcomes, mask, predictions, replicates), wanted, lift)
     return rows
 
 
@@ -186,28 +204,32 @@ def _over_seeds(seeds: Sequence[dict[str, Draws]]) -> dict[str, Draws]:
 
 
 def _cohort_rows(
-    outcomes: Outcomes, cohort: Cohort, measured: Measured, pairs: Sequence[tuple[str, str]]
+    outcomes: Outcomes,
+    cohort: Cohort,
+    measured: Measured,
+    pairs: Sequence[tuple[str, str]],
+    lift: tuple[str, str] | None,
 ) -> list[MetricRow]:
-    def row(model: str, versus: str | None, seed: int | None, metric: str, draws: Draws) -> MetricRow:
+    def row(metric: str, draws: Draws, model: str, versus: str | None = None, seed: int | None = None) -> MetricRow:
         value, low, high = percentile_interval(draws.value, draws.replicates, measured.users)
         return MetricRow(
             task="ctr", split=outcomes.split, cohort=cohort, protocol=outcomes.label, model=model, versus=versus,
             seed=seed, metric=metric, value=value, low=_known(low), high=_known(high), n=measured.rows,
         )  # fmt: skip
 
-    seeds: dict[str, list[int | None]] = {}
-    for model, seed in measured.by_seed:
-        seeds.setdefault(model, []).append(seed)
     rows = []
+    for (model, seed), found in measured.by_seed.items():
+        if seed is not None:
+            rows += [row(metric, draws, model, seed=seed) for metric, draws in found.items()]
     for model, found in measured.over_seeds.items():
-        own = seeds[model]
-        rows += [row(model, None, own[0] if len(own) == 1 else None, name, draws) for name, draws in found.items()]
-        for seed in own if len(own) > 1 else []:
-            rows += [row(model, None, seed, name, draws) for name, draws in measured.by_seed[model, seed].items()]
-        rows.append(row(model, None, None, GROUPS, Draws(float(measured.groups), np.empty(0))))
+        rows += [row(metric, draws, model) for metric, draws in found.items()]
+        rows.append(row(GROUPS, Draws(float(measured.groups), np.empty(0)), model))
+        if lift is not None and model not in lift:
+            shares = {metric: measured.oracle_share(model, *lift, metric) for metric in SHARED}
+            rows += [row(ORACLE_SHARE + metric, share, model) for metric, share in shares.items()]
     for model, versus in pairs:
         ours, theirs = measured.over_seeds[model], measured.over_seeds[versus]
-        rows += [row(model, versus, None, name, ours[name].minus(theirs[name])) for name in METRICS]
+        rows += [row(metric, ours[metric].minus(theirs[metric]), model, versus) for metric in METRICS]
     return rows
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import typer
 
-from ranking.commands import rank, report
+from ranking.commands import evaluate_ctr, rank, report
 
 
 def add_to(app: typer.Typer, evaluate: typer.Typer) -> None:
     """Adds ranking's commands to `app` and its evaluations to the group `evaluate`."""
+    evaluate_ctr.add_to(evaluate)
     rank.add_to(app)
     report.add_to(app)
