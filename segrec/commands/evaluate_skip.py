@@ -24,6 +24,8 @@ TABLES: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     ("cold", (("exit", "NLL"), ("masked_skip", "NDCG@5"))),
 )
 "What is printed: cohort, then (protocol, metric) by column. The file holds all."
+PUBLISHED = (":published", ":bernoulli", ":static")
+"Endings of the priors as published: printed under slots40 only."
 WIDTH = 132
 "Of printed tables where there is no terminal."
 
@@ -103,6 +105,8 @@ def _show(rows: Sequence[MetricRow]) -> None:
     over_seeds = [row for row in rows if row.seed is None]
     for cohort, columns in TABLES:
         own = [row for row in over_seeds if row.cohort == cohort and (row.protocol, row.metric) in columns]
+        if columns[0][0] != "slots40":
+            own = [row for row in own if not row.model.endswith(PUBLISHED)]
         if not own:
             continue
         views = {protocol: max(row.n for row in own if row.protocol == protocol) for protocol in dict(columns)}
