@@ -20,6 +20,7 @@ from segrec.encoders.encoder import Encoder, Parts, Withheld
 from segrec.encoders.prediction import SkipPrediction
 from segrec.encoders.segment_interest_columns import SideColumns, Surroundings
 from segrec.encoders.segment_interest_config import SegmentInterestConfig
+from segrec.encoders.segment_interest_counts import ExitCounts, blocks_of
 from segrec.encoders.segment_interest_inputs import Scales, SegmentInterestInputs
 from segrec.encoders.segment_interest_learning import (
     batch_loss,
@@ -27,12 +28,12 @@ from segrec.encoders.segment_interest_learning import (
     known_rows,
     measures,
     predict_table,
+    training_stream,
     vectors_of,
     views_of,
 )
 from segrec.encoders.segment_interest_network import SegmentInterestNetwork, table_specs
-from segrec.encoders.segment_interest_counts import ExitCounts, blocks_of
-from segrec.fitting import ArrayStream, FitResult, Fittable, fit
+from segrec.fitting import FitResult, Fittable, fit
 from segrec.freezing import FrozenEncoder
 from segrec.records import DataError, DatasetFolder
 from segrec.segments.history import HistoryLog
@@ -93,13 +94,7 @@ class SegmentInterest(Encoder):
         module = distribute(
             _network(inputs, slots, "meta"), table_specs(config, inputs.table_sizes), config.seed, device
         )
-        padding = slots if config.padded else None
-        stream = ArrayStream(
-            len(table),
-            lambda chosen: table.batch(chosen, padding, reached=config.reached_only).to(device),
-            batch_size=config.batch_size,
-            seed=config.seed,
-        )
+        stream = training_stream(table, config, slots, device)
         fittable = Fittable(
             module=module,
             loss=lambda batch: batch_loss(module(batch), batch, config),

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from segrec.encoders.segment_interest_config import SegmentInterestConfig
 from segrec.layers.bilinear_fusion import BilinearFusion
+from segrec.layers.byte_dropout import ByteDropout
 from segrec.layers.hybrid_attention import Groups
 from segrec.layers.interest_encoder import InterestEncoder
 from segrec.segments.batching import SegmentBatch
@@ -26,7 +27,7 @@ class Tokens(nn.Module):
         super().__init__()
         self.place = nn.Embedding(places, width)
         self.norm = nn.LayerNorm(width, eps=_NORM_EPSILON)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = ByteDropout(dropout)
 
     def forward(self, tokens_TD: Tensor, place_T: Tensor) -> Tensor:
         """(T, D), (T,) -> (T, D)."""
@@ -158,4 +159,5 @@ def _encoder(config: SegmentInterestConfig) -> InterestEncoder | None:
         config.inner_width or config.width,
         config.dropout,
         config.discard_last_layer,
+        config.attention_dropout,
     )

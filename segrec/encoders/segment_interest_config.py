@@ -92,6 +92,8 @@ class SegmentInterestConfig(FitConfig):
     inner_width: PositiveInt | None = None
     "Inside the feed-forward layers; null: `width`, as in the authors' code."
     dropout: Share = 0.3
+    attention_dropout: Share = 0.0
+    "On attention probabilities; above 0 the fused kernels do not run."
     fusion_heads: PositiveInt = 2
     "Heads of the bilinear fusion of two modalities."
     squash_fusion: bool = False

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from segrec.encoders.encoder import Withheld
 from segrec.encoders.prediction import ExitPrediction, RankPrediction, SkipPrediction
 from segrec.encoders.segment_interest_config import SegmentInterestConfig
+from segrec.fitting import ArrayStream
 from segrec.fitting.one_cycle import OneCycleAdamW
 from segrec.losses.hazard import hazard_loss
 from segrec.losses.intra_video import intra_video_loss
@@ -82,6 +83,28 @@ def predict_table(
     if config.calibrated:
         return ExitPrediction.from_logits(-found, lengths)
     return RankPrediction(found, lengths)
+
+
+def training_stream(
+    table: ViewTable, config: SegmentInterestConfig, slots: int, device: torch.device
+) -> ArrayStream[SegmentBatch]:
+    """Shuffled batches; for the attention body of neighbouring lengths, so that a batch has few groups."""
+    padding = slots if config.padded else None
+    return ArrayStream(
+        len(table),
+        lambda rows: table.batch(rows, padding, reached=config.reached_only).to(device),
+        batch_size=config.batch_size,
+        seed=config.seed,
+        groups=_length_groups(table, config.batch_size) if config.body == "attention" and not config.padded else None,
+    )
+
+
+def _length_groups(table: ViewTable, batch_size: int) -> npt.NDArray[np.int64]:
+    """(V,) up to 8 groups of about equal size, short views to long ones."""
+    groups = min(8, max(len(table) // batch_size, 1))
+    order = np.empty(len(table), np.int64)
+    order[np.argsort(table.lengths, kind="stable")] = np.arange(len(table))
+    return order * groups // max(len(table), 1)
 
 
 def dense_optimizer(module: nn.Module, config: SegmentInterestConfig, steps: int) -> torch.optim.Optimizer:

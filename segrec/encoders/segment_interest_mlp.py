@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from segrec.encoders.segment_interest_attention import normed
 from segrec.encoders.segment_interest_config import SegmentInterestConfig
+from segrec.layers.byte_dropout import ByteDropout
 from segrec.segments.batching import SegmentBatch
 from segrec.segments.content import ContentTokens
 
@@ -33,7 +34,7 @@ class MlpBody(nn.Module):
         self.left = nn.Embedding(slots + 1, width)
         with_content = vector_width > 0 and config.modalities != "id"
         self.taste = TasteMatch(config, vector_width) if with_content else None
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = ByteDropout(config.dropout)
         self.hidden = nn.Linear(width, width)
         self.score = nn.Linear(width, 1)
         for table in (self.place, self.left):

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segrec.layers.one_user_token import OneUserSide, attend_users, attend_videos
+
 AttentionMode = Literal["hybrid", "self", "cross", "none"]
 
 
@@ -84,6 +86,8 @@ class HybridAttention(nn.Module):
 
         `user_RD` are the distinct user tokens when `groups.user_rows_R` is given: projected once, then spread.
         """
+        if self._one_user_token(groups):
+            return self._joined_with_one(video_TD, user_RD, groups, with_user=with_user)
         video = self._side(self.video(video_TD), groups.segments, _valid(groups))
         if self.mode == "self" and not with_user:
             return self.video_out(self._attend(video, None, groups.views)), user_RD[:0]
@@ -94,6 +98,23 @@ class HybridAttention(nn.Module):
         if not with_user:
             return new_video, user_RD[:0]
         return new_video, self.user_out(self._attend(user, video, groups.views))
+
+    def _one_user_token(self, groups: Groups) -> bool:
+        plain = self.mode == "hybrid" and groups.lengths_B is None and not (self.training and self.dropout > 0)
+        return plain and all(m == 1 for m in groups.user_tokens) and all(n > 0 for n in groups.segments)
+
+    def _joined_with_one(
+        self, video_TD: Tensor, user_RD: Tensor, groups: Groups, *, with_user: bool
+    ) -> tuple[Tensor, Tensor]:
+        """The same as the general way, for one user token a view."""
+        projected = self.user(user_RD)
+        if groups.user_rows_R is not None:
+            projected = projected.index_select(0, groups.user_rows_R)
+        video, user = OneUserSide.of(self.video(video_TD), self.heads), OneUserSide.of(projected, self.heads)
+        new_video = self.video_out(attend_videos(video, user, groups.views, groups.segments))
+        if not with_user:
+            return new_video, user_RD[:0]
+        return new_video, self.user_out(attend_users(video, user, groups.views, groups.segments))
 
     def _side(self, projected: Tensor, counts: Sequence[int], valid: Sequence[Tensor | None]) -> _Side:
         """Splits heads. In `hybrid` a query is [q_own | q_other], an own key [k | 0], a key for the other side [0 | k]:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from segrec.layers.byte_dropout import ByteDropout
 from segrec.layers.hybrid_attention import Groups, HybridAttention
 
 _NORM_EPSILON = 1e-12
@@ -17,7 +18,7 @@ class FeedForward(nn.Module):
     def __init__(self, width: int, inner: int, dropout: float) -> None:
         super().__init__()
         self.inside = nn.Sequential(
-            nn.Linear(width, inner), nn.GELU(), nn.Linear(inner, width), nn.Dropout(dropout)
+            nn.Linear(width, inner), nn.GELU(), nn.Linear(inner, width), ByteDropout(dropout)
         )  # fmt: skip
         self.norm = nn.LayerNorm(width, eps=_NORM_EPSILON)
 
@@ -30,11 +31,17 @@ class InterestLayer(nn.Module):
     """One level: attention of both sides, residual, norm; then feed-forward, residual, norm."""
 
     def __init__(
-        self, width: int, heads: int, mode: Literal["hybrid", "self", "cross"], inner: int, dropout: float
+        self,
+        width: int,
+        heads: int,
+        mode: Literal["hybrid", "self", "cross"],
+        inner: int,
+        dropout: float,
+        attention_dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.attention = HybridAttention(width, heads, mode, dropout)
-        self.dropout = nn.Dropout(dropout)
+        self.attention = HybridAttention(width, heads, mode, attention_dropout)
+        self.dropout = ByteDropout(dropout)
         self.video_norm = nn.LayerNorm(width, eps=_NORM_EPSILON)
         self.user_norm = nn.LayerNorm(width, eps=_NORM_EPSILON)
         self.video_forward = FeedForward(width, inner, dropout)
@@ -67,10 +74,13 @@ class InterestEncoder(nn.Module):
         inner: int,
         dropout: float,
         drop_last: bool = False,
+        attention_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         acting = layers - 1 if drop_last else layers
-        self.layers = nn.ModuleList(InterestLayer(width, heads, mode, inner, dropout) for _ in range(acting))
+        self.layers = nn.ModuleList(
+            InterestLayer(width, heads, mode, inner, dropout, attention_dropout) for _ in range(acting)
+        )
         self.user_matters = mode != "self"
 
     def forward(self, video_TD: Tensor, user_RD: Tensor, groups: Groups) -> Tensor:
