@@ -57,7 +57,7 @@ class DaySpill:
         for (day,), rows in days.items():
             folder = self.folder / f"{day}"
             folder.mkdir(parents=True, exist_ok=True)
-            rows.write_ipc(folder / f"{self._flushes:06}.arrow")
+            rows.write_ipc(folder / f"{self._flushes:06}.arrow", compression="lz4")
         self._flushes += 1
 
     def runs(self, dropped: Counter[str]) -> Iterator[tuple[int, pl.DataFrame]]:
@@ -90,7 +90,7 @@ class DaySpill:
         for file in sorted(whole.iterdir()):
             cut = pl.read_ipc(file).with_columns(_slice=number)
             for (index,), rows in cut.partition_by("_slice", as_dict=True, include_key=False).items():
-                rows.write_ipc(folders[index - 1] / file.name)
+                rows.write_ipc(folders[index - 1] / file.name, compression="lz4")
             file.unlink()
         return folders
 
@@ -126,7 +126,7 @@ class StoredRuns:
         self.heights: list[int] = []
         self._days: list[int] = []
         for day, frame in runs:
-            frame.write_ipc(self._file(len(self.heights)))
+            frame.write_ipc(self._file(len(self.heights)), compression="lz4")
             self.heights.append(frame.height)
             self._days.append(day)
 
