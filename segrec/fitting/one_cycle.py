@@ -32,7 +32,7 @@ class OneCycleAdamW(torch.optim.AdamW):
         for group in self.param_groups:
             group |= {"highest": learning_rate, "steps": steps, "rising": max(rising_share * steps, 1.0), "done": 0}
 
-    def step(self, closure: Callable[[], float] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> Any:
         """One AdamW step at this step's rate."""
         for group in self.param_groups:
             group["lr"] = group["highest"] * _share(group["done"], group["steps"], group["rising"])
