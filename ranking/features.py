@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import polars as pl
-from pydantic import PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 
 from segrec.records import Config, DataError, DatasetFolder
 from segrec.records.interactions import ID_COLUMNS, REQUIRED
@@ -97,6 +97,10 @@ class FeatureConfig(Config):
     max_categories: PositiveInt = 500
     "Whole-number columns with at most so many different values are ids, else dense."
     duration_buckets: PositiveInt = 20
+    label_rates: bool = True
+    "Out-of-fold positive rates and row counts of ids with many values, as dense features."
+    rate_strength: PositiveFloat = 10.0
+    "How many rows at the base rate are mixed into an id's rate."
     missing: dict[str, Missing] = {}
     "Policy of single features; the others impute."
 

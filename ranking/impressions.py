@@ -12,6 +12,7 @@ import polars as pl
 
 from ranking.encoded_rows import EncodedRows
 from ranking.feature_encoding import RowEncoder
+from ranking.label_rates import LabelRates, folds_of
 from ranking.labels import Label
 from ranking.score_features import NAMES, VALUES, Jagged, ScoreLookup, score_features, with_indicators
 from segrec.records import DataError, DatasetFolder, Split, scan_parquet, segment_count
@@ -55,12 +56,13 @@ class ImpressionSource:
         splits: Sequence[Split],
         *,
         label: Label | None = None,
+        rates: LabelRates | None = None,
         scores: ScoreUse | None = None,
         with_segments: bool = False,
         piece_rows: int = 65_536,
     ) -> None:
         self._dataset, self._encoder, self._splits = dataset, encoder, list(splits)
-        self._label, self._scores, self._with_segments = label, scores, with_segments
+        self._label, self._rates, self._scores, self._with_segments = label, rates, scores, with_segments
         self.pieces = self._cut_files(piece_rows)
         self.rows = sum(piece.kept for piece in self.pieces)
         if not self.rows:
@@ -73,8 +75,9 @@ class ImpressionSource:
     @property
     def dense_names(self) -> list[str]:
         """Columns of the dense matrix."""
-        extra = [f"score_{name}" for name in NAMES] if self._scores is not None and self._scores.features else []
-        return self._encoder.fitted.dense_names + extra
+        rates = self._rates.names if self._rates is not None else []
+        scores = [f"score_{name}" for name in NAMES] if self._scores is not None and self._scores.features else []
+        return self._encoder.fitted.dense_names + rates + scores
 
     def keys(self, piece: Piece) -> pl.DataFrame:
         """user_id, item_id, time_ms of the piece's rows, and the label where there is one."""
@@ -88,11 +91,14 @@ class ImpressionSource:
 
         :raises DataError: a missing value under policy "reject", scores that cannot be used.
         """
-        columns = [*self._encoder.columns, *(self._label.columns if self._label is not None else ())]
+        columns = ["split", *self._encoder.columns, *(self._label.columns if self._label is not None else ())]
         frame = self._frame(piece, list(dict.fromkeys(columns)))
-        encoded = self._encoder.encode(frame)
+        folds = folds_of(frame["time_ms"].to_numpy(), (frame["split"] == "train").to_numpy())
+        encoded = replace(self._encoder.encode(frame), folds=folds)
         if self._label is not None:
             encoded = replace(encoded, labels=self._label.values(frame))
+        if self._rates is not None:
+            encoded = replace(encoded, dense=np.concatenate([encoded.dense, self._rates.columns(encoded)], axis=1))
         if self._with_segments:
             counts = frame.select(segment_count(self._dataset.meta.segment_ms)).to_series()
             encoded = replace(encoded, segments=counts.to_numpy())

@@ -32,7 +32,7 @@ def predict(
     table = scores if scores is not None else _own_scores(run)
     if table is not None:
         table.check_usable(dataset, split)
-    data = RankerData.load(run.path, config.scores, table)
+    data = RankerData.load(run.path, config, table)
     stream = data.stream(dataset, split, config)
     model = build_ranker(run.meta.name, config, data.features, stream.source.dense_names, device="cpu")
     _load_weights(model.module, run.path / WEIGHTS)

@@ -16,8 +16,9 @@ from torchrec.optim.optimizers import in_backward_optimizer_filter
 
 from ranking.batching import RankingBatch, RankingStream
 from ranking.feature_encoding import FittedFeatures, RowEncoder
-from ranking.features import build_spec
+from ranking.features import FeatureConfig, build_spec
 from ranking.impressions import ImpressionSource, ScoreUse, fit_score_scaling
+from ranking.label_rates import LabelRates
 from ranking.labels import EffectiveViewLabel, FlagLabel, StoredLabel, fit_label
 from ranking.rankers import find_ranker
 from ranking.rankers.config import RankerConfig, ScoresConfig
@@ -45,6 +46,9 @@ from segrec.records import (
 from segrec.tables import Vocabulary, distribute, rank, whole_state, world_size
 
 WEIGHTS = "model.safetensors"
+LABEL_RATES = "label_rates.safetensors"
+RATED_ROWS = 100
+"Ids whose tables have more rows get rates; the model sees enough of the others."
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class RankerData:
 
     features: FittedFeatures
     label: FlagLabel | EffectiveViewLabel
+    rates: LabelRates | None
     scores: ScoreUse | None
 
     @classmethod
@@ -60,30 +65,34 @@ class RankerData:
         """Fits label, features and the scaling of score features on train."""
         fitted_label = fit_label(dataset, label)
         features = FittedFeatures.fit(dataset, build_spec(dataset, config.features))
-        scores = score_use(config.scores, table)
+        encoder, scores = RowEncoder(features, dataset), score_use(config.scores, table)
         if scores is not None:
-            train = ImpressionSource(dataset, RowEncoder(features, dataset), ["train"], scores=scores)
+            train = ImpressionSource(dataset, encoder, ["train"], scores=scores)
             scores = replace(scores, scaling=fit_score_scaling(train))
-        return cls(features, fitted_label, scores)
+        rates = fit_label_rates(dataset, encoder, fitted_label, config.features)
+        return cls(features, fitted_label, rates, scores)
 
     def save(self, folder: Path) -> None:
         """Writes features/, label.yaml and score_scaling.json."""
         self.features.save(folder / "features")
         (folder / "label.yaml").write_text(StoredLabel(label=self.label).to_yaml(), encoding="utf-8")
+        if self.rates is not None:
+            self.rates.save(folder / LABEL_RATES)
         if self.scores is not None:
             (folder / "score_scaling.json").write_text(json.dumps(self.scores.scaling) + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path, config: ScoresConfig, table: ScoreTable | None) -> RankerData:
+    def load(cls, folder: Path, config: RankerConfig, table: ScoreTable | None) -> RankerData:
         """What `save` wrote, with the scores of `table`.
 
         :raises DataError: a file is missing or damaged.
         """
-        scores = score_use(config, table)
+        scores = score_use(config.scores, table)
         if scores is not None:
             scaling = json.loads((folder / "score_scaling.json").read_text(encoding="utf-8"))
             scores = replace(scores, scaling=tuple((mean, deviation) for mean, deviation in scaling))
-        return cls(FittedFeatures.load(folder / "features"), StoredLabel.load(folder / "label.yaml"), scores)
+        rates = LabelRates.load(folder / LABEL_RATES) if config.features.label_rates else None
+        return cls(FittedFeatures.load(folder / "features"), StoredLabel.load(folder / "label.yaml"), rates, scores)
 
     def stream(
         self, dataset: DatasetFolder, split: Split, config: RankerConfig, encoder: RowEncoder | None = None
@@ -94,6 +103,7 @@ class RankerData:
             encoder or RowEncoder(self.features, dataset),
             [split],
             label=self.label,
+            rates=self.rates,
             scores=self.scores,
             with_segments=weighted(config.scores),
         )
@@ -144,6 +154,19 @@ def train_ranker(
         result = _fit(name, dataset, data, config, folder)
         write_metric_rows(folder / "metrics.json", _metric_rows(meta, result, dataset.meta.rows["valid"]))
     return RunFolder.open(out, "ranker"), result
+
+
+def fit_label_rates(
+    dataset: DatasetFolder, encoder: RowEncoder, label: FlagLabel | EffectiveViewLabel, config: FeatureConfig
+) -> LabelRates | None:
+    """Rates of ids with more than RATED_ROWS table rows; None where the config wants none."""
+    if not config.label_rates:
+        return None
+    source = ImpressionSource(dataset, encoder, ["train"], label=label)
+    features = [feature.name for feature in encoder.fitted.spec.ids]
+    sizes = {name: encoder.fitted.rows_of(name) for name in features if encoder.fitted.rows_of(name) > RATED_ROWS}
+    train = RankingStream(source, batch_size=1)
+    return LabelRates.fit(train.encoded, features, sizes, base=label.rate, strength=config.rate_strength)
 
 
 def score_use(config: ScoresConfig, table: ScoreTable | None) -> ScoreUse | None:

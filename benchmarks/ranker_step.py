@@ -1,0 +1,333 @@
+"""Time of a DCN-V2 training step and peak memory: ours, bare TorchRec with the same layers, and the peers from PyPI.
+
+    python benchmarks/ranker_step.py [--rows 26000,10400000] [--rounds 3] [--steps 12] [--out FILE.json]
+
+26 tables of width 16, batch 4,096, 3 full cross layers beside an MLP 256-128, one thread, the same random ids. Each
+contestant runs in a process of its own, one after another, `rounds` times: ratios are medians of ratios within a round.
+Ours is what `segrec rank dcn_v2` runs: `distribute`, `fit`'s loop, the loss and AdamW, timed between batches. Bare
+TorchRec is FusedEmbeddingBagCollection (row-wise Adagrad) and a plain loop over the same cross network and MLP. The
+peers update every row of every table at each step (dense Adam, their default); TorchRec the touched rows alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+TABLES, DIM, BATCH, CROSS, MLP = 26, 16, 4096, 3, (256, 128)
+BATCHES, WARM = 4, 3
+NAMES = tuple(f"c{number}" for number in range(TABLES))
+OURS, BARE = "segrec_dcn_v2", "torchrec_bare"
+
+Step = Callable[[int], object]
+
+
+def batches(rows: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(ids (TABLES, BATCH), labels (BATCH,)) of each batch; `rows` over all tables."""
+    rng = np.random.default_rng(0)
+    return [
+        (rng.integers(0, rows // TABLES, (TABLES, BATCH)), (rng.random(BATCH) < 0.3).astype(np.float32))
+        for _ in range(BATCHES)
+    ]
+
+
+def ranking_batches(rows: int) -> list[Any]:
+    """The same as RankingBatch."""
+    from ranking.batching import make_batch
+    from ranking.encoded_rows import EncodedRows
+
+    return [
+        make_batch(EncodedRows(ids.astype(np.int32), {}, np.zeros((BATCH, 0), np.float32), labels), NAMES, BATCH, 1)
+        for ids, labels in batches(rows)
+    ]
+
+
+def ours(rows: int, steps: int) -> tuple[list[float], float]:
+    """Seconds of each step inside `segrec.fitting.fit`, and peak GiB before its checkpoint."""
+    from torchrec.optim.optimizers import in_backward_optimizer_filter
+
+    from ranking.layers import RankerInputs
+    from ranking.layers.feature_embedding import one_table_each
+    from ranking.rankers.dcn_v2 import DcnV2, DcnV2Config
+    from ranking.training.loss import binary_cross_entropy
+    from segrec.fitting import Fittable, fit
+    from segrec.tables import distribute
+
+    config = DcnV2Config(
+        device="cpu", embedding_dim=DIM, cross_layers=CROSS, mlp=MLP, dropout=0.0, epochs=1, batch_size=BATCH
+    )
+    tables = one_table_each(NAMES, [rows // TABLES] * TABLES, config.table_template())
+    module = distribute(DcnV2(config, RankerInputs(tables, NAMES, 0)), tables, 0, "cpu")
+    given, marks, peak = ranking_batches(rows), [], [0.0]
+
+    class Timed:
+        def batches(self, epoch: int) -> int:
+            return steps
+
+        def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
+            for number in range(steps):
+                marks.append(time.perf_counter())
+                yield given[number % BATCHES]
+                peak[0] = peak_gib()
+
+    dense = [weight for _, weight in in_backward_optimizer_filter(module.named_parameters())]
+    fittable: Fittable[Any] = Fittable(
+        module=module,
+        loss=lambda batch: binary_cross_entropy(module(batch), batch.labels, batch.global_rows),
+        optimizer=torch.optim.AdamW(dense, lr=1e-3),
+        validate=lambda: {"LogLoss": 0.0},
+        monitor="LogLoss",
+        minimize=True,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        fit(fittable, Timed(), config, Path(folder))
+    return np.diff(marks).tolist(), peak[0]
+
+
+class CrossAndMlp(nn.Module):
+    """The dense part of bare TorchRec: our layers, without anything around them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from ranking.layers import CrossNetwork, Mlp
+
+        width = TABLES * DIM
+        self.cross, self.mlp, self.head = CrossNetwork(width, CROSS), Mlp(width, MLP), nn.Linear(width + MLP[-1], 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.cat([self.cross(x), self.mlp(x)], dim=1))[:, 0]
+
+
+def torchrec_bare(rows: int) -> Step:
+    from torchrec.modules.embedding_configs import EmbeddingBagConfig
+    from torchrec.modules.fused_embedding_modules import FusedEmbeddingBagCollection
+    from torchrec.optim import RowWiseAdagrad
+
+    tables = [
+        EmbeddingBagConfig(num_embeddings=rows // TABLES, embedding_dim=DIM, name=f"t_{name}", feature_names=[name])
+        for name in NAMES
+    ]
+    embeddings = FusedEmbeddingBagCollection(tables, RowWiseAdagrad, {"lr": 0.05}, device=torch.device("cpu"))
+    dense, given = CrossAndMlp(), ranking_batches(rows)
+    optimizer = torch.optim.AdamW(dense.parameters(), lr=1e-3)
+
+    def step(number: int) -> None:
+        batch = given[number % BATCHES]
+        embedded = embeddings(batch.sparse)
+        logits = dense(torch.cat([embedded[name] for name in NAMES], dim=1))
+        loss = nn.functional.binary_cross_entropy_with_logits(logits, batch.labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def torch_rechub(rows: int) -> Step:
+    from torch_rechub.basic.features import SparseFeature
+    from torch_rechub.models.ranking import DCNv2
+
+    features = [SparseFeature(name, rows // TABLES, DIM) for name in NAMES]
+    model = DCNv2(features, CROSS, {"dims": list(MLP), "activation": "relu"}, use_low_rank_mixture=False)
+    optimizer, given = torch.optim.Adam(model.parameters(), lr=1e-3), named_batches(rows)
+
+    def step(number: int) -> None:
+        columns, labels = given[number % BATCHES]
+        loss = nn.functional.binary_cross_entropy(model(columns), labels)
+        model.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def fuxictr(rows: int) -> Step:
+    """DCN-V2 of FuxiCTR's model zoo, assembled from the layers of its wheel, with its own training step."""
+    from fuxictr.features import FeatureMap
+    from fuxictr.pytorch.layers import CrossNetV2, FeatureEmbedding, MLP_Block
+    from fuxictr.pytorch.models import BaseModel
+
+    features = FeatureMap("step", tempfile.gettempdir())
+    for name in NAMES:
+        features.features[name] = {"type": "categorical", "vocab_size": rows // TABLES}
+    features.labels = ["label"]
+
+    class DCNv2(BaseModel):
+        def __init__(self) -> None:
+            super().__init__(features, gpu=-1, verbose=0, model_root=tempfile.gettempdir(), metrics=["AUC"])
+            self.embedding_layer, wide = FeatureEmbedding(features, DIM), TABLES * DIM
+            self.crossnet = CrossNetV2(wide, CROSS)
+            self.parallel_dnn = MLP_Block(wide, hidden_units=list(MLP), output_dim=None, batch_norm=False)
+            self.fc = nn.Linear(wide + MLP[-1], 1)
+            self.compile("adam", "binary_crossentropy", 1e-3)
+            self._max_gradient_norm = 10.0
+
+        def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+            x = self.embedding_layer(self.get_inputs(batch), flatten_emb=True)
+            hidden = torch.cat([self.crossnet(x), self.parallel_dnn(x)], dim=-1)
+            return {"y_pred": self.output_activation(self.fc(hidden))}
+
+    model = DCNv2()
+    given = [{**columns, "label": labels} for columns, labels in named_batches(rows)]
+    return lambda number: model.train_step(given[number % BATCHES])
+
+
+def deepctr_torch(rows: int) -> Step:
+    """DCN (matrix), its l2 terms off: they run over every row of every table."""
+    from deepctr_torch.inputs import SparseFeat
+    from deepctr_torch.models import DCN
+
+    columns = [SparseFeat(name, rows // TABLES, embedding_dim=DIM) for name in NAMES]
+    off = dict.fromkeys(("l2_reg_linear", "l2_reg_embedding", "l2_reg_cross"), 0)
+    model = DCN([], columns, cross_num=CROSS, cross_parameterization="matrix", dnn_hidden_units=MLP, **off)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    given = [
+        (torch.from_numpy(ids.T.astype(np.float32)), torch.from_numpy(labels)) for ids, labels in batches(rows)
+    ]  # ids as floats is what its fit() makes of them
+
+    def step(number: int) -> None:
+        ids, labels = given[number % BATCHES]
+        loss = nn.functional.binary_cross_entropy(model(ids).squeeze(), labels, reduction="sum")
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def named_batches(rows: int) -> list[tuple[dict[str, Tensor], Tensor]]:
+    """Columns by name, and labels."""
+    return [
+        ({name: torch.from_numpy(column.copy()) for name, column in zip(NAMES, ids, strict=True)}, torch.from_numpy(y))
+        for ids, y in batches(rows)
+    ]
+
+
+LOOPS: dict[str, Callable[[int], Step]] = {
+    BARE: torchrec_bare, "torch_rechub": torch_rechub, "fuxictr": fuxictr, "deepctr_torch": deepctr_torch,
+}  # fmt: skip
+CONTESTANTS = (OURS, *LOOPS)
+PEERS = tuple(name for name in LOOPS if name != BARE)
+
+
+def peak_gib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def contest(name: str, rows: int, steps: int) -> dict[str, float]:
+    """Median seconds of a step after the first WARM ones, and the process's peak memory."""
+    torch.set_num_threads(1)
+    if name == OURS:
+        times, peak = ours(rows, steps)
+    else:
+        step, times = LOOPS[name](rows), []
+        for number in range(steps):
+            start = time.perf_counter()
+            step(number)
+            times.append(time.perf_counter() - start)
+        peak = peak_gib()
+    return {"seconds": statistics.median(times[WARM:]), "peak_gib": peak}
+
+
+def measured(name: str, rows: int, steps: int) -> dict[str, float]:
+    """`contest` in a process of its own."""
+    line = [sys.executable, __file__, "--contestant", name, "--rows", str(rows), "--steps", str(steps)]
+    done = subprocess.run(line, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def ratios(rounds: list[dict[str, dict[str, float]]], top: str, bottom: str, what: str = "seconds") -> float:
+    """Median over rounds of top / bottom."""
+    return statistics.median(each[top][what] / each[bottom][what] for each in rounds)
+
+
+def middle(rounds: list[dict[str, dict[str, float]]], name: str) -> float:
+    """Median seconds over rounds."""
+    return statistics.median(each[name]["seconds"] for each in rounds)
+
+
+def compared(by_rows: dict[int, list[dict[str, dict[str, float]]]]) -> dict[str, float]:
+    """The ratios that the targets speak of; `small` and `large` = fewest and most rows."""
+    small, large = by_rows[min(by_rows)], by_rows[max(by_rows)]
+    fastest = {
+        size: min(PEERS, key=lambda name, each=each: middle(each, name))
+        for size, each in (("small", small), ("large", large))
+    }
+    growth = {
+        name: statistics.median(r[name]["seconds"] for r in large)
+        / statistics.median(r[name]["seconds"] for r in small)
+        for name in CONTESTANTS
+    }
+    return {
+        "ours / bare, small": ratios(small, OURS, BARE),
+        "ours / bare, large": ratios(large, OURS, BARE),
+        "peak memory ours / bare, large": ratios(large, OURS, BARE, "peak_gib"),
+        f"fastest peer ({fastest['large']}) / ours, large": ratios(large, fastest["large"], OURS),
+        f"ours / fastest peer ({fastest['small']}), small": ratios(small, OURS, fastest["small"]),
+        "growth small to large, ours / bare": growth[OURS] / growth[BARE],
+        **{f"growth small to large, {name}": value for name, value in growth.items()},
+    }
+
+
+def machine() -> dict[str, Any]:
+    packages = ("segrec", "torch", "torchrec", "fbgemm-gpu-cpu", "torch-rechub", "fuxictr", "deepctr-torch", "numpy")
+    found = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+    models = [line.split(":", 1)[1].strip() for line in found.splitlines() if line.startswith("model name")]
+    return {
+        "cpu": models[0] if models else platform.processor(), "cores": os.cpu_count(), "threads": 1,
+        "python": platform.python_version(), **{package: version(package) for package in packages},
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--rows", default="26000,10400000", help="over all tables")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--contestant", choices=CONTESTANTS, help="run one, print its JSON")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "ranker_step.json")
+    options = parser.parse_args()
+    if options.contestant:
+        with contextlib.redirect_stdout(io.StringIO()):
+            found = contest(options.contestant, int(options.rows), options.steps)
+        print(json.dumps(found))
+        return
+    by_rows: dict[int, list[dict[str, dict[str, float]]]] = {}
+    for rows in map(int, options.rows.split(",")):
+        by_rows[rows] = []
+        for number in range(options.rounds):
+            by_rows[rows].append({name: measured(name, rows, options.steps) for name in CONTESTANTS})
+            told = ", ".join(
+                f"{name} {found['seconds']:.3f} s {found['peak_gib']:.2f} GiB"
+                for name, found in by_rows[rows][-1].items()
+            )
+            print(f"{rows:,} rows, round {number + 1}: {told}", flush=True)
+    result = {"machine": machine(), "ratios": compared(by_rows), "rounds": by_rows}
+    for name, value in result["ratios"].items():
+        print(f"{value:6.2f}  {name}")
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
