@@ -132,7 +132,7 @@ def _train_counts(dataset: DatasetFolder) -> pl.DataFrame:
 def _popularity(frame: pl.DataFrame, counted: pl.DataFrame) -> pl.Series:
     if "time_ms" in frame.columns:
         asked = frame.select("item_id", "time_ms").with_row_index("at").sort("time_ms")
-        found = asked.join_asof(counted, on="time_ms", by="item_id", strategy="backward", allow_exact_matches=False)
+        found = asked.join_asof(counted, on="time_ms", by="item_id", allow_exact_matches=False, check_sortedness=False)
         shown = found.sort("at")["shown"]
     else:
         total = counted.group_by("item_id").agg(pl.col("shown").max())
