@@ -1,4 +1,4 @@
-"""Freezing: a fitted encoder as plain files (safetensors, JSON, Parquet) with a hash over all; a changed file is refused.
+"""Freezing: a fitted encoder as plain files (safetensors, JSON, Parquet) with one hash; a changed file is refused.
 
 FROZEN/config.json        name, config, what it was fitted on
 FROZEN/tensors.safetensors

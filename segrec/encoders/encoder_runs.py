@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from segrec.encoders import find_encoder
-from segrec.encoders.encoder import Encoder, Withheld
+from segrec.encoders.encoder import Encoder
 from segrec.fitting import FitConfig, FitResult
 from segrec.freezing import FrozenEncoder, FrozenMeta, freeze
 from segrec.records import (
@@ -51,7 +51,6 @@ def freeze_encoder(
     config: FitConfig,
     encoder: Encoder,
     dataset: DatasetFolder,
-    withheld: Withheld | None = None,
 ) -> FrozenEncoder:
     """Freezes a fitted encoder into `folder`."""
     parts = encoder.parts()
@@ -63,7 +62,7 @@ def freeze_encoder(
         segment_ms=dataset.meta.segment_ms,
         dataset_fingerprint=dataset.meta.fingerprint,
         fitted_on=["train"],
-        trained_until_ms=trained_until(dataset, withheld),
+        trained_until_ms=trained_until(dataset),
     )
     return freeze(folder, meta, parts.tensors, parts.frames)
 
@@ -73,15 +72,12 @@ def thaw(frozen: FrozenEncoder) -> Encoder:
     return find_encoder(frozen.meta.encoder).thaw(frozen)
 
 
-def trained_until(dataset: DatasetFolder, withheld: Withheld | None = None) -> int:
-    """Newest time_ms of the train rows that a fit sees.
+def trained_until(dataset: DatasetFolder) -> int:
+    """Newest time_ms of the train rows.
 
     :raises DataError: there is no train row.
     """
-    rows = dataset.interactions(["train"])
-    if withheld is not None:
-        rows = rows.filter(withheld.kept())
-    newest = rows.select(pl.col("time_ms").max()).collect().item()
+    newest = dataset.interactions(["train"]).select(pl.col("time_ms").max()).collect().item()
     if newest is None:
         raise DataError(dataset.path, "has no train row", fix="read it again with another split")
     return int(newest)

@@ -36,6 +36,7 @@ from segrec.encoders.segment_interest_network import SegmentInterestNetwork, tab
 from segrec.fitting import FitResult, Fittable, fit
 from segrec.freezing import FrozenEncoder
 from segrec.records import DataError, DatasetFolder
+from segrec.segments.batching import SegmentBatch
 from segrec.segments.history import HistoryLog
 from segrec.segments.views import grid_width
 from segrec.tables import Vocabulary, distribute, whole_state
@@ -88,14 +89,16 @@ class SegmentInterest(Encoder):
         log = HistoryLog.of(rows, [config.page] if config.context and config.page in dataset.meta.context else [])
         columns = SideColumns.fit(dataset, train, surroundings) if config.context else SideColumns(())
         blocks = blocks_of(train, config.folds, dataset.meta.utc_offset_hours)
-        inputs, table = SegmentInterestInputs.learn(config, columns, train, blocks, log, surroundings, slots)
+        inputs, table = SegmentInterestInputs.learn(
+            config, columns, train, blocks=blocks, log=log, surroundings=surroundings, width=slots
+        )
         checked = inputs.encode(valid, log, surroundings)
         device = config.torch_device()
         module = distribute(
             _network(inputs, slots, "meta"), table_specs(config, inputs.table_sizes), config.seed, device
         )
         stream = training_stream(table, config, slots, device)
-        fittable = Fittable(
+        fittable: Fittable[SegmentBatch] = Fittable(
             module=module,
             loss=lambda batch: batch_loss(module(batch), batch, config),
             optimizer=dense_optimizer(module, config, stream.batches(0) * config.epochs),

@@ -5,6 +5,8 @@ Legend: B views, T their segments, H distinct users, R0 distinct seen segments, 
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -31,7 +33,8 @@ class Tokens(nn.Module):
 
     def forward(self, tokens_TD: Tensor, place_T: Tensor) -> Tensor:
         """(T, D), (T,) -> (T, D)."""
-        return self.dropout(self.norm(tokens_TD + self.place(place_T)))
+        tokens: Tensor = self.dropout(self.norm(tokens_TD + self.place(place_T)))
+        return tokens
 
 
 class IdTokens(nn.Module):
@@ -109,15 +112,18 @@ class AttentionBody(nn.Module):
 
     def forward(self, batch: SegmentBatch, features: dict[str, Tensor], context_BC: Tensor | None) -> Tensor:
         """(T,) scores: the higher, the more interest."""
+        context_TD = None
+        if self.context is not None and context_BC is not None:
+            context_TD = self.context(context_BC)[batch.view_T]
         sides = []
         if self.ids is not None:
             video, user = self.ids(batch, features["item_id"], features["user_id"])
-            sides.append(self._encoded(self.id_encoder, video, user, self.ids.groups(batch), batch, context_BC))
+            sides.append(_encoded(self.id_encoder, _plus(video, context_TD), user, self.ids.groups(batch)))
         if self.content is not None:
             assert batch.content is not None
             video, user = self.content(batch, batch.content)
             groups = self.content.groups(batch, batch.content)
-            sides.append(self._encoded(self.content_encoder, video, user, groups, batch, context_BC))
+            sides.append(_encoded(self.content_encoder, _plus(video, context_TD), user, groups))
         if self.fusion is not None:
             fused: Tensor = self.fusion(*sides)
             return fused
@@ -125,27 +131,26 @@ class AttentionBody(nn.Module):
         single: Tensor = self.single(sides[0]).squeeze(1)
         return single
 
-    def _encoded(
-        self,
-        encoder: nn.Module | None,
-        video_TD: Tensor,
-        user_RD: Tensor,
-        groups: Groups,
-        batch: SegmentBatch,
-        context_BC: Tensor | None,
-    ) -> Tensor:
-        if self.context is not None and context_BC is not None:
-            video_TD = video_TD + self.context(context_BC)[batch.view_T]
-        return video_TD if encoder is None else encoder(video_TD, user_RD, groups)
+
+def _plus(video_TD: Tensor, context_TD: Tensor | None) -> Tensor:
+    return video_TD if context_TD is None else video_TD + context_TD
+
+
+def _encoded(encoder: nn.Module | None, video_TD: Tensor, user_RD: Tensor, groups: Groups) -> Tensor:
+    if encoder is None:
+        return video_TD
+    encoded: Tensor = encoder(video_TD, user_RD, groups)
+    return encoded
 
 
 def normed(vectors_QE: Tensor, norm: str) -> Tensor:
-    """Vectors divided by their norm: l2 (times sqrt(E), so that values stay near 1), l1 as the authors, or as they are."""
+    """Vectors divided by their norm: l2 (then times sqrt(E): values near 1), l1 as the authors do, or as they are."""
     if norm == "none":
         return vectors_QE
     if norm == "l1":
         return vectors_QE / (vectors_QE.abs().sum(dim=1, keepdim=True) + 1e-6)
-    return F.normalize(vectors_QE, dim=1) * vectors_QE.shape[1] ** 0.5
+    unit_QE: Tensor = F.normalize(vectors_QE, dim=1) * math.sqrt(vectors_QE.shape[1])
+    return unit_QE
 
 
 def _encoder(config: SegmentInterestConfig) -> InterestEncoder | None:
@@ -155,9 +160,9 @@ def _encoder(config: SegmentInterestConfig) -> InterestEncoder | None:
         config.width,
         config.heads,
         config.layers,
-        config.attention,
-        config.inner_width or config.width,
-        config.dropout,
-        config.discard_last_layer,
-        config.attention_dropout,
+        mode=config.attention,
+        inner=config.inner_width or config.width,
+        dropout=config.dropout,
+        attention_dropout=config.attention_dropout,
+        drop_last=config.discard_last_layer,
     )

@@ -91,9 +91,9 @@ class SideColumn:
         """(n,) sign(x) log(1 + |x|) of a number, log(1 + age in days) of a date; NaN where unknown."""
         if self.form == "date":
             days = _as_days(values).cast(pl.Float64).to_numpy()
-            return np.log1p(np.maximum(times / _MS_A_DAY - days, 0.0)).astype(np.float32)
+            return np.asarray(np.log1p(np.maximum(times / _MS_A_DAY - days, 0.0)), dtype=np.float32)
         plain = values.cast(pl.Float64, strict=False).to_numpy()
-        return (np.sign(plain) * np.log1p(np.abs(plain))).astype(np.float32)
+        return np.asarray(np.sign(plain) * np.log1p(np.abs(plain)), dtype=np.float32)
 
     @property
     def feature(self) -> str:
@@ -157,9 +157,11 @@ class SideColumns:
             duration % surroundings.segment_ms / surroundings.segment_ms,
         ]
         times = views["time_ms"].to_numpy()
-        for column in self.columns:
-            if column.form != "category":
-                found.append(column.numbers(surroundings.column(views, column.side, column.name), times))
+        found += [
+            column.numbers(surroundings.column(views, column.side, column.name), times)
+            for column in self.columns
+            if column.form != "category"
+        ]
         return np.stack(found, axis=1).astype(np.float32)
 
     def plain(self) -> list[dict[str, Any]]:

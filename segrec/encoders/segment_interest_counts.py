@@ -48,7 +48,9 @@ def smoothed_hazards(outcomes: Outcomes, width: int) -> npt.NDArray[np.float64]:
     lengths = np.arange(width + 1)
     near = np.exp(-0.5 * (lengths[:, None] - lengths) ** 2)
     pooled = (near @ exits + _SMOOTHING * alone) / (near @ reached + _SMOOTHING)
-    return np.clip((exits + _SMOOTHING * pooled) / (reached + _SMOOTHING), _MIN_HAZARD, _MAX_HAZARD)
+    shrunk = (exits + _SMOOTHING * pooled) / (reached + _SMOOTHING)
+    hazards: npt.NDArray[np.float64] = np.clip(shrunk, _MIN_HAZARD, _MAX_HAZARD)
+    return hazards
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,8 @@ class ExitCounts:
         view_T, place_T = np.repeat(np.arange(len(lengths)), lengths), ranges(np.zeros_like(lengths), lengths)
         hazard_T = self.hazards[lengths[view_T], place_T].astype(np.float32)
         base_T = log_odds(hazard_T)
-        whole, known = [], [base_T]
+        whole: list[npt.NDArray[Any]] = []
+        known: list[npt.NDArray[Any]] = [base_T]
         for key, counts in keys.items():
             codes = counts.ids.encode(views[key])
             exits_T, reached_T = counts.exits[codes[view_T], place_T], counts.reached[codes[view_T], place_T]

@@ -70,6 +70,7 @@ class SegmentInterestInputs:
         config: SegmentInterestConfig,
         columns: SideColumns,
         train: pl.DataFrame,
+        *,
         blocks: IntArray,
         log: HistoryLog,
         surroundings: Surroundings,

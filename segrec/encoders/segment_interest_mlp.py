@@ -71,10 +71,11 @@ class TasteMatch(nn.Module):
         known_T = content.video_T >= 0
         row_T = content.video_T.clamp(min=0)
         if vectors_QE.shape[0] == 0:
-            return own_QD.new_zeros(len(known_T), own_QD.shape[1])
+            return torch.zeros(len(known_T), self.match.in_features, device=vectors_QE.device)
         taste_BD = self._taste(vectors_QE, content)
         match_TD = self.match(asked_QD[row_T] * taste_BD[batch.view_T])
-        return torch.where(known_T.unsqueeze(1), own_QD[row_T] + match_TD, 0.0)
+        told_TD: Tensor = own_QD[row_T] + match_TD
+        return torch.where(known_T.unsqueeze(1), told_TD, 0.0)
 
     def _taste(self, vectors_QE: Tensor, content: ContentTokens) -> Tensor:
         seen_R = content.history_R0[content.user_rows_R]

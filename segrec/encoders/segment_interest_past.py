@@ -120,7 +120,8 @@ def _sums(
     sums = np.zeros((len(values_PX) + 1, values_PX.shape[1]))
     np.cumsum(values_PX, axis=0, out=sums[1:])
     last = np.cumsum(end - start)
-    return sums[last] - sums[last - (end - start)]
+    found: npt.NDArray[np.float64] = sums[last] - sums[last - (end - start)]
+    return found
 
 
 def _summary(total: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -22,7 +22,7 @@ class BilinearFusion(nn.Module):
 
     def forward(self, x_TD: Tensor, y_TD: Tensor) -> Tensor:
         """(T, D), (T, D) -> (T,)."""
-        x, y = x_TD.unflatten(1, (self.heads, -1)), y_TD.unflatten(1, (self.heads, -1))
+        x, y = (side.view(len(side), self.heads, -1) for side in (x_TD, y_TD))
         product = (torch.einsum("thi,hij->thj", x, self.form) * y).sum(dim=(1, 2))
         joined = self.first(x_TD).squeeze(1) + self.second(y_TD).squeeze(1) + product
         return torch.sigmoid(joined) if self.squash else joined

@@ -120,7 +120,7 @@ class HybridAttention(nn.Module):
         """Splits heads. In `hybrid` a query is [q_own | q_other], an own key [k | 0], a key for the other side [0 | k]:
         the dot product picks the right pair, so that one fused attention does the joint softmax.
         """
-        parts = projected.unflatten(1, (-1, self.heads, self.head)).unbind(1)
+        parts = projected.view(len(projected), -1, self.heads, self.head).unbind(1)
         if self.mode != "hybrid":
             query, key, value = parts
             own, other = ((key, value), None) if self.mode == "self" else (None, (key, value))
@@ -137,18 +137,18 @@ class HybridAttention(nn.Module):
 
     def _attend(self, asking: _Side, asked: _Side | None, views: Sequence[int]) -> Tensor:
         """What the queries of `asking` find in its own tokens and in those of `asked`, (tokens of `asking`, D)."""
-        queries = asking.query.split([b * n for b, n in zip(views, asking.counts, strict=True)])
+        queries = asking.query.split_with_sizes([b * n for b, n in zip(views, asking.counts, strict=True)])
         sources = [_grouped(asking.own, asking, views)]
         if asked is not None:
             sources.append(_grouped(asked.other, asked, views))
         found = []
         for group, (b, n) in enumerate(zip(views, asking.counts, strict=True)):
-            parts = [source[group] for source in sources if source[group] is not None]
+            parts = [part for source in sources if (part := source[group]) is not None]
             if not parts or n == 0:
                 found.append(queries[group].new_zeros(b * n, self.heads * self.head))
                 continue
             result = F.scaled_dot_product_attention(
-                queries[group].unflatten(0, (b, n)).transpose(1, 2),
+                queries[group].view(b, n, *queries[group].shape[1:]).transpose(1, 2),
                 torch.cat([part.key for part in parts], dim=1).transpose(1, 2),
                 torch.cat([part.value for part in parts], dim=1).transpose(1, 2),
                 attn_mask=_mask(parts),
@@ -172,9 +172,9 @@ def _grouped(pair: tuple[Tensor, Tensor] | None, side: _Side, views: Sequence[in
     if pair is None:
         return [None] * len(views)
     sizes = [b * c for b, c in zip(views, side.counts, strict=True)]
-    keys, values = pair[0].split(sizes), pair[1].split(sizes)
+    keys, values = pair[0].split_with_sizes(sizes), pair[1].split_with_sizes(sizes)
     return [
-        _Keys(key.unflatten(0, (b, c)), value.unflatten(0, (b, c)), valid) if c else None
+        _Keys(key.view(b, c, *key.shape[1:]), value.view(b, c, *value.shape[1:]), valid) if c else None
         for key, value, b, c, valid in zip(keys, values, views, side.counts, side.valid, strict=True)
     ]
 
@@ -182,7 +182,7 @@ def _grouped(pair: tuple[Tensor, Tensor] | None, side: _Side, views: Sequence[in
 def _valid(groups: Groups) -> list[Tensor | None]:
     if groups.lengths_B is None:
         return [None] * len(groups.views)
-    lengths = groups.lengths_B.split(list(groups.views))
+    lengths = groups.lengths_B.split_with_sizes(list(groups.views))
     return [
         torch.arange(n, device=own.device) < own.unsqueeze(1) for own, n in zip(lengths, groups.segments, strict=True)
     ]

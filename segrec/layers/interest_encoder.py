@@ -24,7 +24,8 @@ class FeedForward(nn.Module):
 
     def forward(self, tokens_TD: Tensor) -> Tensor:
         """(T, D) -> (T, D)."""
-        return self.norm(tokens_TD + self.inside(tokens_TD))
+        normed: Tensor = self.norm(tokens_TD + self.inside(tokens_TD))
+        return normed
 
 
 class InterestLayer(nn.Module):
@@ -34,6 +35,7 @@ class InterestLayer(nn.Module):
         self,
         width: int,
         heads: int,
+        *,
         mode: Literal["hybrid", "self", "cross"],
         inner: int,
         dropout: float,
@@ -70,16 +72,18 @@ class InterestEncoder(nn.Module):
         width: int,
         heads: int,
         layers: int,
+        *,
         mode: Literal["hybrid", "self", "cross"],
         inner: int,
         dropout: float,
-        drop_last: bool = False,
         attention_dropout: float = 0.0,
+        drop_last: bool = False,
     ) -> None:
         super().__init__()
         acting = layers - 1 if drop_last else layers
         self.layers = nn.ModuleList(
-            InterestLayer(width, heads, mode, inner, dropout, attention_dropout) for _ in range(acting)
+            InterestLayer(width, heads, mode=mode, inner=inner, dropout=dropout, attention_dropout=attention_dropout)
+            for _ in range(acting)
         )
         self.user_matters = mode != "self"
 

@@ -26,11 +26,11 @@ class OneUserSide:
     @classmethod
     def of(cls, projected: Tensor, heads: int) -> OneUserSide:
         """From (tokens, 6 D)."""
-        return cls(*projected.unflatten(1, (6, heads, -1)).unbind(1))
+        return cls(*projected.view(len(projected), 6, heads, -1).unbind(1))
 
     def split(self, sizes: Sequence[int]) -> list[OneUserSide]:
         """The groups' parts."""
-        parts = [getattr(self, name).split(list(sizes)) for name in self.__dataclass_fields__]
+        parts = [getattr(self, name).split_with_sizes(list(sizes)) for name in self.__dataclass_fields__]
         return [OneUserSide(*part) for part in zip(*parts, strict=True)]
 
 
@@ -57,20 +57,25 @@ def attend_users(videos: OneUserSide, users: OneUserSide, views: Sequence[int], 
 def _videos_of(video: OneUserSide, user: OneUserSide, b: int, n: int) -> Tensor:
     scale = video.own_query.shape[2] ** -0.5
     query, key, value = (
-        part.unflatten(0, (b, n)).transpose(1, 2) for part in (video.own_query * scale, video.own_key, video.own_value)
+        _by_view(part, b, n).transpose(1, 2) for part in (video.own_query * scale, video.own_key, video.own_value)
     )
     to_own = query @ key.transpose(2, 3)  # (b, h, n, n)
-    asked = video.other_query.unflatten(0, (b, n)) * (user.other_key * scale).unsqueeze(1)
+    asked = _by_view(video.other_query, b, n) * (user.other_key * scale).unsqueeze(1)
     to_user = asked.sum(dim=3).transpose(1, 2).unsqueeze(3)  # (b, h, n, 1)
     shares = torch.cat([to_own, to_user], dim=3).softmax(dim=3)
     told = shares[..., :n] @ value + shares[..., n:] * user.other_value.unsqueeze(2)
-    return told.transpose(1, 2).reshape(b * n, -1)
+    joined: Tensor = told.transpose(1, 2).reshape(b * n, -1)
+    return joined
 
 
 def _users_of(video: OneUserSide, user: OneUserSide, b: int, n: int) -> Tensor:
     scale = user.own_query.shape[2] ** -0.5
     to_own = (user.own_query * user.own_key).sum(dim=2).unsqueeze(1)  # (b, 1, h)
-    to_video = (user.other_query.unsqueeze(1) * video.other_key.unflatten(0, (b, n))).sum(dim=3)  # (b, n, h)
+    to_video = (user.other_query.unsqueeze(1) * _by_view(video.other_key, b, n)).sum(dim=3)  # (b, n, h)
     shares = (torch.cat([to_own, to_video], dim=1) * scale).softmax(dim=1).unsqueeze(3)
-    told = (shares[:, 1:] * video.other_value.unflatten(0, (b, n))).sum(dim=1) + shares[:, 0] * user.own_value
+    told: Tensor = (shares[:, 1:] * _by_view(video.other_value, b, n)).sum(dim=1) + shares[:, 0] * user.own_value
     return told.flatten(1)
+
+
+def _by_view(tokens: Tensor, b: int, n: int) -> Tensor:
+    return tokens.view(b, n, *tokens.shape[1:])

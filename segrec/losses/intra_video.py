@@ -16,7 +16,13 @@ LossScope = Literal["valid", "watched", "all40_bprmax"]
 
 
 def intra_video_loss(
-    scores_T: Tensor, view_T: Tensor, position_T: Tensor, lengths_B: Tensor, exits_B: Tensor, scope: LossScope = "valid"
+    scores_T: Tensor,
+    view_T: Tensor,
+    position_T: Tensor,
+    lengths_B: Tensor,
+    exits_B: Tensor,
+    *,
+    scope: LossScope = "valid",
 ) -> Tensor:
     """Mean over skipped views of - sum_{j != y} ln sigmoid(p_j - p_y) (SegMM, section 4.4).
 

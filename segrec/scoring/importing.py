@@ -6,11 +6,12 @@ import hashlib
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import cast, get_args
 
 import polars as pl
 
 from segrec.records import KEY, ConfigError, DataError, DatasetFolder, ScoreMeta, ScoreTable, write_score_table
+from segrec.records.score_table import ScoreKind
 from segrec.segments.views import with_grid
 from segrec.splitting import midnight_ms
 
@@ -23,7 +24,7 @@ class ImportRequest:
 
     file: Path
     trained_until: date
-    kind: Literal["relevance", "stay_probability"]
+    kind: ScoreKind
 
     @classmethod
     def of(cls, file: Path, trained_until: str | None, kind: str, cross_fit: int | None = None) -> ImportRequest:
@@ -39,16 +40,16 @@ class ImportRequest:
             day = date.fromisoformat(trained_until)
         except ValueError:
             raise ConfigError(f"--trained-until {trained_until!r} is not a date (expected: YYYY-MM-DD)") from None
-        if kind == "relevance" or kind == "stay_probability":
-            return cls(file, day, kind)
-        raise ConfigError(f"--kind {kind!r} is unknown (known: relevance, stay_probability)")
+        if kind not in get_args(ScoreKind):
+            raise ConfigError(f"--kind {kind!r} is unknown (known: {', '.join(get_args(ScoreKind))})")
+        return cls(file, day, cast(ScoreKind, kind))
 
 
 def import_scores(request: ImportRequest, dataset: DatasetFolder, out: Path) -> tuple[ScoreTable, str]:
     """Writes the score table and says which share of the dataset's rows it covers.
 
-    :raises DataError: an unreadable file, missing columns, keys twice or not in the dataset, a list of another length
-        than the video's grid, NaN, stay probabilities outside [0, 1], a split without any score.
+    :raises DataError: an unreadable file, missing columns, keys that the dataset does not hold, a list of another
+        length than the video's grid, NaN, stay probabilities outside [0, 1], a split without any score.
     """
     given = _read(request.file, dataset)
     _check_values(request, given)
@@ -119,19 +120,17 @@ def _check_values(request: ImportRequest, given: pl.DataFrame) -> None:
             request.file, f"row {_first(~bad['inside'])} has a stay probability outside [0, 1]",
             fix="pass probabilities, or --kind relevance",
         )  # fmt: skip
-    twice = given.select(KEY).is_duplicated()
-    if twice.any():
-        raise DataError(request.file, f"row {_first(twice)} has a key that occurs twice", fix="keep one row a key")
 
 
 def _matched(file: Path, given: pl.DataFrame, dataset: DatasetFolder) -> pl.DataFrame:
     rows = with_grid(dataset.interactions().filter(pl.col("duration_ms") > 0), dataset)
-    grid = rows.select(*KEY, "split", "n_segments", "duration_ms").unique(KEY, keep="first").collect()
-    matched = given.join(grid, on=list(KEY), how="left", maintain_order="left")
+    listed = rows.select(*KEY, "split", "n_segments", "duration_ms").with_columns(_occurrence()).collect()
+    on = [*KEY, "occurrence"]
+    matched = given.with_columns(_occurrence()).join(listed, on=on, how="left", maintain_order="left")
     unknown = matched["n_segments"].is_null()
     if unknown.any():
         raise DataError(
-            file, f"{unknown.sum()} of {len(unknown)} rows have a key that is not in the dataset (row {_first(unknown)})",
+            file, f"row {_first(unknown)} (one of {unknown.sum()}) is not in the dataset, or not that often",
             found=dict(zip(KEY, given.row(_first(unknown) - 1)[: len(KEY)], strict=True)),
             fix="score the dataset's own rows: user_id, item_id, time_ms",
         )  # fmt: skip
@@ -145,6 +144,11 @@ def _matched(file: Path, given: pl.DataFrame, dataset: DatasetFolder) -> pl.Data
             expected=f"{matched['n_segments'][row - 1]} (one for each {dataset.meta.segment_ms} ms)",
         )  # fmt: skip
     return matched
+
+
+def _occurrence() -> pl.Expr:
+    """How often a key came before: a log may hold one user, item and time twice."""
+    return pl.int_range(pl.len()).over(KEY).alias("occurrence")
 
 
 def _coverage(file: Path, matched: pl.DataFrame, dataset: DatasetFolder) -> str:

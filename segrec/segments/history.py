@@ -65,7 +65,8 @@ def ranges(start: IntArray, end: IntArray) -> IntArray:
     """start[0]..end[0]-1, start[1]..end[1]-1, ... as one array."""
     counts = end - start
     offsets = np.cumsum(counts) - counts
-    return np.arange(int(counts.sum())) - np.repeat(offsets - start, counts)
+    joined: IntArray = np.arange(int(counts.sum())) - np.repeat(offsets - start, counts)
+    return joined
 
 
 def _first_at_or_after(times: IntArray, first: IntArray, last: IntArray, asked: IntArray) -> IntArray:
