@@ -17,6 +17,8 @@ Array = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
+_ROWS_AT_ONCE = 16_384
+
 
 def exit_nll(log_exit: Array, log_end: Array, lengths: Array, exits: Array) -> FloatArray:
     """(B,) -log P of what happened, nats a view; +inf where it was called impossible.
@@ -119,14 +121,17 @@ def exit_ece(log_exit: Array, log_end: Array, lengths: Array, exits: Array, bins
     """
     if not len(exits):
         return math.nan
-    places = np.where(exits < lengths, exits, log_exit.shape[1])
-    gaps = 0.0
-    for place in range(log_exit.shape[1] + 1):
-        chances = np.exp(log_exit[:, place] if place < log_exit.shape[1] else log_end).astype(np.float64)
-        binned = np.minimum((chances * bins).astype(np.int64), bins - 1)
-        surplus = chances - (places == place)
-        gaps += float(np.abs(np.bincount(binned, surplus, minlength=bins)).sum())
-    return gaps / (2 * len(exits))
+    width = log_exit.shape[1] + 1
+    places = np.where(exits < lengths, exits, width - 1)
+    surplus = np.zeros(width * bins)
+    for start in range(0, len(exits), _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        chances = np.exp(np.concatenate([log_exit[rows], log_end[rows, None]], axis=1))
+        cells = np.minimum((chances * bins).astype(np.int32), bins - 1) + np.arange(width, dtype=np.int32) * bins
+        happened = np.take_along_axis(cells, places[rows, None], axis=1)[:, 0]
+        surplus += np.bincount(cells.ravel(), chances.ravel(), minlength=width * bins)
+        surplus -= np.bincount(happened, minlength=width * bins)
+    return float(np.abs(surplus).sum()) / (2 * len(exits))
 
 
 def _dense_ranks(scores: Array) -> tuple[IntArray, int]:

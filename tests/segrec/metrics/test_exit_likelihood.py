@@ -147,5 +147,11 @@ def test_ece_of_the_truth_is_small_and_of_chance_is_not() -> None:
     assert exit_ece(rows * [third, third], rows[:, 0] * third, lengths, exits) == pytest.approx(0.27, abs=0.01)
 
 
+def test_ece_in_chunks_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = exit_ece(LOG_EXIT, LOG_END, LENGTHS, EXITS)
+    monkeypatch.setattr("segrec.metrics.exit_likelihood._ROWS_AT_ONCE", 2)
+    assert exit_ece(LOG_EXIT, LOG_END, LENGTHS, EXITS) == pytest.approx(whole)
+
+
 def test_ece_of_no_view_is_nan() -> None:
     assert math.isnan(exit_ece(np.zeros((0, 2)), np.zeros(0), np.zeros(0, int), np.zeros(0, int)))

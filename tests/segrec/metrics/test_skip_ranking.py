@@ -120,6 +120,21 @@ def test_tensors_and_arrays_agree_and_row_order_does_not_matter() -> None:
     assert turned.ndcg(5).tolist() == one.ndcg(5).tolist()[::-1]
 
 
+def test_chunks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(4)
+    lengths = random.integers(1, 6, 50)
+    exits, scores = random.integers(0, lengths + 1), random.integers(0, 3, (50, 5)).astype(np.float32)
+    whole, rows = masked_skip(scores, lengths, exits)
+    monkeypatch.setattr("segrec.metrics.skip_ranking._ROWS_AT_ONCE", 7)
+    parts, _ = masked_skip(scores, lengths, exits)
+    assert parts.above.tolist() == whole.above.tolist()
+    assert parts.ties.tolist() == whole.ties.tolist()
+    last = int(rows[-1])
+    scores[last, 0] = math.nan
+    with pytest.raises(ValueError, match=f"a score is NaN \\(row {last}\\)"):
+        masked_skip(scores, lengths, exits)
+
+
 def test_no_view_gives_no_number() -> None:
     ranks, rows = masked_skip(np.zeros((0, 3)), np.zeros(0, int), np.zeros(0, int))
     assert rows.tolist() == []
