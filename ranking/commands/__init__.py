@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import typer
 
-from ranking.commands import evaluate_ctr, rank, report
+from ranking.commands import demo, evaluate_ctr, rank, report
 
 
 def add_to(app: typer.Typer, evaluate: typer.Typer) -> None:
     """Adds ranking's commands to `app` and its evaluations to the group `evaluate`."""
+    demo.add_to(app)
     evaluate_ctr.add_to(evaluate)
     rank.add_to(app)
     report.add_to(app)

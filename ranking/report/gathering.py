@@ -100,13 +100,15 @@ def _named(run: RunRecord) -> RunRecord:
 
 def _metric_rows(folder: Path) -> Iterator[MetricRow]:
     for file in sorted(folder.glob("*.json")):
-        if file.name != "run.json" and _holds_a_list(file):
+        if file.name != "run.json" and _holds_rows(file):
             yield from read_metric_rows(file)
 
 
-def _holds_a_list(file: Path) -> bool:
+def _holds_rows(file: Path) -> bool:
+    """A list of objects; a run folder may hold other JSON."""
     try:
-        return isinstance(json.loads(file.read_text(encoding="utf-8")), list)
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return isinstance(found, list) and all(isinstance(row, dict) for row in found)
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise DataError(file, "is not JSON", found=reason, fix="write it again with `segrec evaluate`") from None

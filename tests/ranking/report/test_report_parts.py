@@ -276,3 +276,10 @@ def test_two_runs_of_one_model_are_told_apart(tmp_path: Path, made: Any, dataset
     made.run(tmp_path / "runs" / "without", "ranker", dataset)
     found = {row.model for row in gather(tmp_path / "runs").rows}
     assert found == {"dcn_v2 (with)", "dcn_v2 (without)", "oracle"}
+
+
+def test_other_json_in_a_run_folder_is_left_alone(encoder_run: Path) -> None:
+    rows = gather(encoder_run).rows
+    (encoder_run / "scaling.json").write_text("[[0.5, 1.0]]", encoding="utf-8")
+    (encoder_run / "counts.json").write_text('{"train": 3}', encoding="utf-8")
+    assert gather(encoder_run).rows == rows
