@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 
 _BYTES = 256
+_LOWEST = -(2**63)
+"The whole range of int64: from 0 on, each eighth byte would lack its upper half."
 
 
 class ByteDropout(nn.Module):
@@ -19,6 +21,6 @@ class ByteDropout(nn.Module):
         """Any shape."""
         if not self.training or self.dropped == 0:
             return values
-        words = torch.empty((values.numel() + 7) // 8, dtype=torch.int64, device=values.device).random_()
+        words = torch.empty((values.numel() + 7) // 8, dtype=torch.int64, device=values.device).random_(_LOWEST, None)
         kept = words.view(torch.uint8)[: values.numel()].view(values.shape) >= self.dropped
         return values * kept.to(values.dtype).mul_(_BYTES / (_BYTES - self.dropped))

@@ -73,10 +73,10 @@ class HybridAttention(nn.Module):
         super().__init__()
         self.heads, self.mode, self.dropout = heads, mode, dropout
         self.head = width // heads
-        blocks = 6 if mode == "hybrid" else 3
-        self.video = nn.Linear(width, blocks * width)
+        self.blocks = 6 if mode == "hybrid" else 3
+        self.video = nn.Linear(width, self.blocks * width)
         "hybrid: q_VV, q_VU, k_VV, v_VV, k_UV, v_UV; self: q_VV, k_VV, v_VV; cross: q_VU, k_UV, v_UV."
-        self.user = nn.Linear(width, blocks * width)
+        self.user = nn.Linear(width, self.blocks * width)
         "The same with the sides exchanged."
         self.video_out = nn.Linear(width, width)
         self.user_out = nn.Linear(width, width)
@@ -120,7 +120,7 @@ class HybridAttention(nn.Module):
         """Splits heads. In `hybrid` a query is [q_own | q_other], an own key [k | 0], a key for the other side [0 | k]:
         the dot product picks the right pair, so that one fused attention does the joint softmax.
         """
-        parts = projected.view(len(projected), -1, self.heads, self.head).unbind(1)
+        parts = projected.view(len(projected), self.blocks, self.heads, self.head).unbind(1)
         if self.mode != "hybrid":
             query, key, value = parts
             own, other = ((key, value), None) if self.mode == "self" else (None, (key, value))

@@ -35,6 +35,7 @@ def attend(query: list[Tensor], pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
     return out
 
 
+@torch.no_grad()
 def by_loop(layer: HybridAttention, video: Tensor, user: Tensor) -> tuple[Tensor, Tensor]:
     """(V', U') of one view."""
     v, u = blocks(video, layer.video), blocks(user, layer.user)
@@ -64,6 +65,7 @@ def tokens(rows: int, seed: int) -> Tensor:
     return torch.randn(rows, WIDTH, generator=torch.Generator().manual_seed(seed))
 
 
+@torch.no_grad()
 @pytest.mark.parametrize("layer", ["hybrid", "self", "cross"], indirect=True)
 @pytest.mark.parametrize("sizes", [[(2, 3, 2), (1, 5, 4)], [(1, 1, 1), (2, 4, 1)], [(3, 2, 3)]])
 def test_agrees_with_the_loop(layer: HybridAttention, sizes: list[tuple[int, int, int]]) -> None:
