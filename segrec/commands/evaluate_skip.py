@@ -26,7 +26,7 @@ TABLES: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
 "What is printed: cohort, then (protocol, metric) by column. The file holds all."
 PUBLISHED = (":published", ":bernoulli", ":static")
 "Endings of the priors as published: printed under slots40 only."
-WIDTH = 132
+WIDTH = 164
 "Of printed tables where there is no terminal."
 
 
