@@ -13,6 +13,11 @@ from ranking.report.metric_names import Verdict, better, in_order, verdict
 from ranking.report.metric_tables import interval, model_label
 from segrec.records import MetricRow
 
+_DRAWN = {
+    ("exit", "NLL"), ("exit", "AUC"), ("masked_skip", "NDCG@5"),
+    ("ctr", "AUC"), ("ctr", "gauc_impression"), ("ctr", "LogLoss"),
+}  # fmt: skip
+"(protocol, or task where the protocol is a label; metric): the others stand in the table only."
 _COLOURS = {"better": FIRST, "worse": SECOND, "undecided": QUIET}
 
 
@@ -23,6 +28,7 @@ class Difference:
     model: str
     versus: str
     metric: str
+    protocol: str
     cohort: str
     value: str
     interval: str | None
@@ -40,7 +46,7 @@ class Differences:
 
 
 def differences(rows: Iterable[MetricRow], task: str) -> list[Differences]:
-    """One block a split; the forest shows cohort `all`, the lines show every cohort."""
+    """One block a split; the forests show cohort `all` and headline metrics, the lines show everything."""
     splits: dict[str, list[MetricRow]] = {}
     for row in rows:
         if row.task == task and row.versus is not None:
@@ -50,19 +56,24 @@ def differences(rows: Iterable[MetricRow], task: str) -> list[Differences]:
 
 def _block(task: str, split: str, rows: list[MetricRow]) -> Differences:
     whole = [row for row in rows if row.cohort == "all" and row.low is not None and row.high is not None]
-    metrics = in_order({row.metric for row in whole})
-    pictures = tuple(_forest(metric, [row for row in whole if row.metric == metric]) for metric in metrics)
+    forests: dict[tuple[str, str], list[MetricRow]] = {}
+    for row in whole:
+        if ("ctr" if row.task == "ctr" else row.protocol, row.metric) in _DRAWN:
+            forests.setdefault((row.metric, row.protocol), []).append(row)
+    order = in_order({metric for metric, _ in forests})
+    keys = sorted(forests, key=lambda key: (order.index(key[0]), key[1]))
+    pictures = tuple(_forest(f"{metric} ({protocol})", forests[metric, protocol]) for metric, protocol in keys)
     return Differences(task, split, pictures, tuple(_line(row) for row in rows))
 
 
 def _line(row: MetricRow) -> Difference:
-    value = f"{row.value:+.4f}".replace("-", "−")
-    told = interval(row)
-    told = None if told is None else told.replace("-", "−")
-    return Difference(model_label(row), row.versus or "", row.metric, row.cohort, value, told, verdict(row))
+    value, told = f"{row.value:+.4f}".replace("-", "−"), interval(row)
+    return Difference(
+        model_label(row), row.versus or "", row.metric, row.protocol, row.cohort, value, told, verdict(row)
+    )
 
 
-def _forest(metric: str, rows: list[MetricRow]) -> Picture:
+def _forest(title: str, rows: list[MetricRow]) -> Picture:
     several = len({model_label(row) for row in rows}) > 1
     names = [f"{model_label(row)} − {row.versus}" if several else f"− {row.versus}" for row in rows]
     frame = pl.DataFrame(
@@ -87,6 +98,6 @@ def _forest(metric: str, rows: list[MetricRow]) -> Picture:
     spread = base.mark_rule(strokeWidth=2.5).encode(x=alt.X("low:Q", title="difference", axis=axis), x2="high:Q")
     dots = base.mark_point(filled=True, size=60, opacity=1).encode(x="value:Q")
     zero = alt.Chart(pl.DataFrame({"at": [0.0]})).mark_rule(color=QUIET, strokeDash=[4, 4]).encode(x="at:Q")
-    way = {"lower": "left of zero is better", "higher": "right of zero is better", "one": "nearer zero"}[better(metric)]
+    way = "left" if better(rows[0].metric) == "lower" else "right"
     told = "; ".join(f"{name}: {row.value:+.4f} ({verdict(row)})" for name, row in zip(names, rows, strict=True))
-    return picture(zero + spread + dots, f"{metric}: {way}", told)
+    return picture(zero + spread + dots, f"{title}: {way} of zero is better", told)

@@ -16,6 +16,8 @@ from segrec.records import KEY
 _SKIPPED, _FINISHED = 8, 4
 "Views shown: ended early, watched to the end."
 _LEAST_SEGMENTS = 5
+_TRIMMED = 0.05
+"Shades run between these quantiles of the scores shown, so that one outlier does not hide the rest."
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ def heat_strips(scored: ScoredViews, segment_ms: int, truth: pl.DataFrame | None
     one_scale = scored.kind == "stay_probability"
     known = _truth_lists(chosen, truth, "hazard" if one_scale else "interest")
     every = np.concatenate([*chosen["scores"].to_list(), *[values for values in known if values and one_scale]])
-    low, high = float(every.min()), float(every.max())
+    low = float(np.quantile(every, _TRIMMED, method="lower"))
+    high = float(np.quantile(every, 1 - _TRIMMED, method="higher"))
     longest_ms = int(chosen["n_segments"].to_numpy().max()) * segment_ms
     strips = tuple(
         _strip(view, listed, (low, high) if one_scale else None, longest_ms, segment_ms)
@@ -130,7 +133,7 @@ def _likeliest_exit(scores: npt.NDArray[np.float64], *, probabilities: bool) -> 
 def _shades(values: Sequence[float], scale: tuple[float, float] | None) -> tuple[float, ...]:
     low, high = scale if scale is not None else (min(values), max(values))
     span = high - low
-    return tuple(0.5 if span <= 0 else (value - low) / span for value in values)
+    return tuple(0.5 if span <= 0 else min(max((value - low) / span, 0.0), 1.0) for value in values)
 
 
 def ticks(longest_seconds: float) -> list[float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ranking.report.metric_names import EXIT_SHARE, ORACLE_SHARE, better, in_order
@@ -12,6 +12,7 @@ from segrec.records import MetricRow
 TASKS = {"skip": "Skip prediction", "ctr": "CTR prediction", "highlight": "Highlight ranking"}
 
 PROTOCOLS = {
+    "fit": "measured while fitting",
     "exit": "the whole distribution: exit in a segment, or watched to the end",
     "masked_skip": "the video's own segments, views that ended early, ties by expected rank",
     "slots40": "the SegMM paper's: 40 slots for every row, padding included",
@@ -53,24 +54,53 @@ class MetricTable:
 
     @property
     def title(self) -> str:
-        """`Skip prediction, exit`."""
-        lift = ": share of the oracle's lift" if self.of_oracle else ""
-        return f"{TASKS.get(self.task, self.task)}, {self.protocol}{lift}"
+        """`Protocol exit`, `Label is_click`."""
+        kind = "Label" if self.task == "ctr" else "Protocol"
+        return f"{kind} {self.protocol}{': share of the oracle’s lift' if self.of_oracle else ''}"
 
     @property
-    def protocol_meaning(self) -> str | None:
-        """What the protocol counts, where this page knows it."""
-        return PROTOCOLS.get(self.protocol)
+    def headline(self) -> bool:
+        """Shown at once; the others are folded: cohorts, other splits, the protocol of published tables."""
+        return self.cohort == "all" and self.split == "test" and self.protocol != "slots40"
+
+    @property
+    def told(self) -> str:
+        """What was measured, on which rows."""
+        said = PROTOCOLS.get(self.protocol)
+        shares = (
+            "; (model − prior) / (oracle − prior), the prior of (length, position) or of length"
+            if self.of_oracle
+            else ""
+        )
+        rows = f"{self.rows_measured} {self.split} rows" + ("" if self.cohort == "all" else f", {self.cohort}")
+        return f"{rows}; {said}{shares}." if said else f"{rows}{shares}."
 
 
 def metric_tables(rows: Iterable[MetricRow], own: Sequence[str]) -> list[MetricTable]:
-    """All tables, in the order in which their rows were written; paired differences are left to `differences`."""
+    """All tables, `exit` first, shares of the oracle's lift behind their values; paired differences stand elsewhere.
+
+    A model's only seed is left out where there is a row over its seeds.
+    """
     groups: dict[tuple[str, str, str, str, bool], list[MetricRow]] = {}
-    for row in rows:
-        if row.versus is None and not row.metric.startswith(EXIT_SHARE):
+    for row in _without_lone_seeds([row for row in rows if row.versus is None]):
+        if not row.metric.startswith(EXIT_SHARE):
             of_oracle = row.metric.startswith(ORACLE_SHARE)
             groups.setdefault((row.task, row.protocol, row.split, row.cohort, of_oracle), []).append(row)
-    return [_table(key, listed, own) for key, listed in groups.items()]
+    ordered = sorted(groups, key=lambda key: (key[0], key[1] != "exit"))
+    return [_table(key, groups[key], own) for key in ordered]
+
+
+def _without_lone_seeds(rows: list[MetricRow]) -> Iterator[MetricRow]:
+    places: dict[tuple[str, ...], set[int | None]] = {}
+    for row in rows:
+        places.setdefault(_place(row), set()).add(row.seed)
+    for row in rows:
+        if row.seed is None or len(places[_place(row)]) != 2 or None not in places[_place(row)]:
+            yield row
+
+
+def _place(row: MetricRow) -> tuple[str, ...]:
+    return row.task, row.protocol, row.split, row.cohort, row.model
 
 
 def is_own(model: str, own: Sequence[str]) -> bool:
@@ -85,14 +115,19 @@ def model_label(row: MetricRow) -> str:
 
 def number(value: float) -> str:
     """A value with four digits after the point; an en dash where there is none."""
-    return "–" if math.isnan(value) else f"{value:.4f}"
+    return "–" if math.isnan(value) else f"{value:.4f}".replace("-", "−")
 
 
-def interval(row: MetricRow) -> str | None:
-    """`low – high`, or None."""
+def percent(value: float) -> str:
+    """A share in percent; an en dash where there is none."""
+    return "–" if math.isnan(value) else f"{round(100 * value)}%".replace("-", "−")
+
+
+def interval(row: MetricRow, form: Callable[[float], str] = number) -> str | None:
+    """`low to high`, or None."""
     if row.low is None or row.high is None:
         return None
-    return f"{number(row.low)} to {number(row.high)}"
+    return f"{form(row.low)} to {form(row.high)}"
 
 
 def _table(key: tuple[str, str, str, str, bool], rows: list[MetricRow], own: Sequence[str]) -> MetricTable:
@@ -132,5 +167,6 @@ def _best(rows: list[MetricRow]) -> float | None:
 def _cell(row: MetricRow | None, best: float | None) -> Cell | None:
     if row is None or math.isnan(row.value):
         return None
-    text = f"{row.value:,.0f}" if better(row.metric) == "neither" else number(row.value)
-    return Cell(text, interval(row), best is not None and row.value == best and row.model != "oracle")
+    form = percent if row.metric.startswith(ORACLE_SHARE) else number
+    text = f"{row.value:,.0f}" if better(row.metric) == "neither" else form(row.value)
+    return Cell(text, interval(row, form), best is not None and row.value == best and row.model != "oracle")

@@ -8,7 +8,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ranking.report.calibration import exit_calibration
+from ranking.prediction import predict
+from ranking.report.calibration import calibration_picture, exit_calibration
 from ranking.report.charts import Picture
 from ranking.report.differences import Differences, differences
 from ranking.report.gathering import Gathered, RunRecord, gather
@@ -18,8 +19,12 @@ from ranking.report.metric_tables import TASKS, MetricTable, metric_tables
 from ranking.report.scored_views import ScoredViews, scored_views
 from ranking.report.skip_positions import measured_positions, skip_positions
 from ranking.report.training_curves import TrainingCurves, training_curves
-from segrec.records import DatasetFolder, new_file
+from ranking.training.ranker_run import WEIGHTS
+from segrec.records import DatasetFolder, SegrecError, new_file
 from segrec.skip_evaluation import Verdict, verdicts
+
+MOST_PREDICTED = 2_000_000
+"A ranker with more test rows is not run again for its calibration curve."
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,7 @@ class Page:
     datasets: list[DatasetFolder]
     tables: dict[str, list[MetricTable] | Absent]
     differences: dict[str, list[Differences]]
+    calibrations: dict[str, list[Picture | Absent]]
     verdicts: list[Verdict]
     positions: list[Picture]
     "Drawn from metric rows, so at hand without scores."
@@ -87,6 +93,7 @@ def build(gathered: Gathered) -> Page:
         datasets=_datasets(gathered),
         tables={task: _tables(gathered, task) for task in _tasks(gathered)},
         differences={task: differences(gathered.rows, task) for task in _tasks(gathered)},
+        calibrations={task: _calibrations(gathered) if task == "ctr" else [] for task in _tasks(gathered)},
         verdicts=verdicts([row for row in gathered.rows if row.task == "skip"]),
         positions=measured_positions(gathered.rows, [run.meta.model for run in gathered.runs]),
         scores=_score_part(gathered),
@@ -149,6 +156,22 @@ def _tables(gathered: Gathered, task: str) -> list[MetricTable] | Absent:
     run = next((run for run in gathered.runs if run.meta.kind == kind), gathered.runs[0])
     command = f"segrec evaluate {task} {run.folder.path} {run.meta.dataset} --out {run.folder.path}/{task}_test.json"
     return Absent("nothing has been measured yet", command)
+
+
+def _calibrations(gathered: Gathered) -> list[Picture | Absent]:
+    """One picture a ranker run whose dataset and scores are at hand."""
+    return [_calibration(run, run.dataset) for run in gathered.runs if run.meta.kind == "ranker" and run.dataset]
+
+
+def _calibration(run: RunRecord, dataset: DatasetFolder) -> Picture | Absent:
+    if dataset.meta.rows.get("test", 0) > MOST_PREDICTED or not (run.folder.path / WEIGHTS).is_file():
+        return Absent(f"the calibration of {run.label}: more than {MOST_PREDICTED:,} test rows, or no weights")
+    try:
+        found = predict(run.folder, dataset, "test", scores=run.scores)
+    except SegrecError as error:
+        return Absent(f"the calibration of {run.label}: {error}")
+    labels, probabilities = found["label"].to_numpy(), found["prediction"].to_numpy()
+    return calibration_picture(labels, probabilities, f"{run.meta.model}, {run.meta.label}", "rows")
 
 
 def _score_part(gathered: Gathered) -> ScorePart | Absent:

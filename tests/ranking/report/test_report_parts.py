@@ -15,7 +15,7 @@ from ranking.report.differences import differences
 from ranking.report.gathering import gather
 from ranking.report.heat_strips import heat_strips, ticks
 from ranking.report.metric_names import better, in_order, meaning, verdict
-from ranking.report.metric_tables import is_own, metric_tables
+from ranking.report.metric_tables import is_own, metric_tables, percent
 from ranking.report.scored_views import ScoredViews, scored_views
 from ranking.report.skip_positions import _measured, _shares, measured_positions, skip_positions
 from ranking.report.training_curves import read_scalars, training_curves
@@ -54,7 +54,7 @@ def test_metric_names_know_their_way_and_order() -> None:
 
 def test_tables_put_own_models_first_and_mark_the_best(made: Any) -> None:
     exit_all, exit_cold, masked = metric_tables(made.skip_rows, ["segment_interest"])
-    assert (exit_all.title, exit_all.cohort, exit_cold.cohort) == ("Skip prediction, exit", "all", "cold")
+    assert (exit_all.title, exit_all.cohort, exit_cold.cohort) == ("Protocol exit", "all", "cold")
     assert [line.model for line in exit_all.lines] == ["segment_interest", "item_shrunk", "lightgbm_hazard"]
     assert [line.own for line in exit_all.lines] == [True, False, False]
     cells = [line.cells[0] for line in exit_all.lines]
@@ -79,7 +79,7 @@ def test_shares_of_the_oracles_lift_stand_apart(made: Any) -> None:
     rows = [made.row("skip", "exit", "m", name, 0.5) for name in ("NLL", "oracle_share_NLL", "exit_share@0")]
     values, shares = metric_tables(rows, ["m"])
     assert (values.metrics, shares.metrics) == (("NLL",), ("oracle_share_NLL",))
-    assert shares.title == "Skip prediction, exit: share of the oracle's lift"
+    assert shares.title == "Protocol exit: share of the oracle’s lift"
 
 
 def test_counts_are_whole_numbers(made: Any) -> None:
@@ -94,6 +94,36 @@ def test_seeds_are_told_apart(made: Any) -> None:
     assert [line.model for line in table.lines] == ["m, seed 1", "m, seed 2", "m"]
 
 
+def test_a_lone_seed_gives_way_to_the_row_over_seeds(made: Any) -> None:
+    rows = [made.row("skip", "exit", "m", "NLL", 1.0, seed=3), made.row("skip", "exit", "m", "NLL", 1.0)]
+    (table,) = metric_tables(rows, ["m"])
+    assert [line.model for line in table.lines] == ["m"]
+    (table,) = metric_tables(rows[:1], ["m"])
+    assert [line.model for line in table.lines] == ["m, seed 3"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.453, "45%"), (-0.002, "0%"), (-2.91, "−291%"), (float("nan"), "–"), (1.0, "100%")]
+)
+def test_shares_in_percent(value: float, text: str) -> None:
+    assert percent(value) == text
+
+
+def test_what_is_shown_at_once(made: Any) -> None:
+    rows = [
+        made.row("skip", protocol, "m", "HR@1", 0.5, split=split, cohort=cohort)
+        for protocol, split, cohort in (
+            ("slots40", "test", "all"), ("masked_skip", "test", "all"), ("exit", "valid", "all"), ("exit", "test", "cold"),
+        )
+    ]  # fmt: skip
+    tables = metric_tables(rows, ["m"])
+    assert [(table.protocol, table.split, table.cohort) for table in tables if table.headline] == [
+        ("masked_skip", "test", "all")
+    ]
+    told = {table.protocol: table.told for table in tables if table.cohort == "all"}
+    assert told["slots40"].startswith("600 test rows; the SegMM paper's")
+
+
 def test_own_models_are_the_run_its_variants_and_placebos() -> None:
     own = ["dcn_v2"]
     assert [is_own(name, own) for name in ("dcn_v2", "dcn_v2:low_rank", "dcn_v2+placebo_shuffled", "dcn_v2_mix")] == [
@@ -104,8 +134,8 @@ def test_own_models_are_the_run_its_variants_and_placebos() -> None:
 def test_differences_draw_one_forest_a_metric(made: Any) -> None:
     (block,) = differences(made.skip_rows, "skip")
     assert [picture.title for picture in block.pictures] == [
-        "NLL: left of zero is better",
-        "NDCG@5: right of zero is better",
+        "NLL (exit): left of zero is better",
+        "NDCG@5 (masked_skip): right of zero is better",
     ]
     assert "− item_shrunk: -0.0410 (better); − lightgbm_hazard: -0.0090 (undecided)" in block.pictures[0].told
     assert [line.verdict for line in block.lines] == ["better", "undecided", "undecided"]
