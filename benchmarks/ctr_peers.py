@@ -4,7 +4,7 @@
 
 Every peer tries `BUDGET` settings at seed 0 and keeps the one with the best valid AUC; that one is fitted with each
 seed, and only its test predictions are measured. Torch peers run their authors' model with their usual optimizer under
-one loop (valid AUC twice an epoch, best weights kept). Needs the extra `bench`; one thread.
+one loop (valid AUC four times an epoch, best weights kept). Needs the extra `bench`; one thread.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from segrec.records import KEY, DatasetFolder, MetricRow, write_metric_rows
 SEEDS = (0, 1, 2)
 BUDGET = 4
 OURS = "dcn_v2"
-EPOCHS, PATIENCE, BATCH = 6, 3, 1024
+EPOCHS, VALIDATIONS, PATIENCE, BATCH = 4, 4, 4, 1024
 
 Setting = dict[str, Any]
 Fit = Callable[[PeerInputs, Setting, int], np.ndarray]
@@ -164,7 +164,15 @@ def fuxictr_dcn_v2(inputs: PeerInputs, setting: Setting, seed: int) -> np.ndarra
 
 def our_dcn_v2(inputs: PeerInputs, setting: Setting, seed: int) -> np.ndarray:
     """`segrec rank dcn_v2` without scores; it makes its features from the dataset folder itself."""
-    config = DcnV2Config.of(sets=[f"{key}={value}" for key, value in {**setting, "seed": seed}.items()])
+    same = {
+        "batch_size": BATCH,
+        "validations_per_epoch": VALIDATIONS,
+        "patience": PATIENCE,
+        "epochs": EPOCHS,
+        "monitor": "AUC",
+    }
+    values = {**same, **setting, "seed": seed, "device": "cpu"}
+    config = DcnV2Config.of(sets=[f"{key}={value}" for key, value in values.items()])
     probabilities = np.full(len(inputs.labels), np.nan)
     with tempfile.TemporaryDirectory() as folder:
         run, _ = train_ranker(OURS, inputs.dataset, Path(folder) / "run", label=inputs.label, config=config)
@@ -198,15 +206,15 @@ def fit_torch(
     predict: Callable[[np.ndarray], Tensor],
     seed: int,
 ) -> np.ndarray:
-    """Valid AUC twice an epoch; stops after `PATIENCE` without gain; predicts with the best weights."""
+    """Valid AUC `VALIDATIONS` times an epoch; stops after `PATIENCE` without gain; predicts with the best weights."""
     train, valid, everything = inputs.part("train"), inputs.part("valid"), np.arange(len(inputs.labels))
     shuffled, best, left = np.random.default_rng(seed), (-1.0, copy.deepcopy(model.state_dict())), PATIENCE
     for _ in range(EPOCHS):
         order = shuffled.permutation(train)
-        for half in np.array_split(order, 2):
+        for part in np.array_split(order, VALIDATIONS):
             model.train()
-            for start in range(0, len(half), BATCH):
-                step(half[start : start + BATCH])
+            for start in range(0, len(part), BATCH):
+                step(part[start : start + BATCH])
             reached = auc(inputs.labels[valid], predicted(model, predict, valid))
             left = PATIENCE if reached > best[0] else left - 1
             best = max(best, (reached, copy.deepcopy(model.state_dict())), key=lambda pair: pair[0])
@@ -229,7 +237,7 @@ def predicted(model: nn.Module, predict: Callable[[np.ndarray], Tensor], rows: n
 PEERS: dict[str, tuple[Fit, list[Setting], tuple[int, ...]]] = {
     OURS: (
         our_dcn_v2,
-        [{"features.min_count": c, "table_learning_rate": r} for c in (5, 20) for r in (0.02, 0.05)],
+        [{"table_learning_rate": r, "embedding_dim": d} for r in (0.01, 0.05) for d in (8, 16)],
         SEEDS,
     ),
     "lightgbm": (lightgbm, [{"num_leaves": n, "feature_fraction": f} for n in (15, 31) for f in (0.3, 0.7)], SEEDS),

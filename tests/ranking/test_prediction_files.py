@@ -67,7 +67,7 @@ KEYS = {"user_id": [1, 1, 2], "item_id": [10, 20, 10], "time_ms": [5, 5, 6]}
             r"a key occurs more than once \(2 rows\)",
         ),
         (
-            {"user_id": [2] * 3 + [1, 1], "item_id": [10] * 4 + [20], "time_ms": [6] * 3 + [5, 5], "prediction": [0.1] * 5},
+            {"user_id": [2, 2, 2, 1, 1], "item_id": [10] * 4 + [20], "time_ms": [6, 6, 6, 5, 5], "prediction": [0] * 5},
             r"a key occurs more than once \(3 rows\)",
         ),
         (
