@@ -113,7 +113,8 @@ def test_what_is_shown_at_once(made: Any) -> None:
     rows = [
         made.row("skip", protocol, "m", "HR@1", 0.5, split=split, cohort=cohort)
         for protocol, split, cohort in (
-            ("slots40", "test", "all"), ("masked_skip", "test", "all"), ("exit", "valid", "all"), ("exit", "test", "cold"),
+            ("slots40", "test", "all"), ("masked_skip", "test", "all"),
+            ("exit", "valid", "all"), ("exit", "test", "cold"),
         )
     ]  # fmt: skip
     tables = metric_tables(rows, ["m"])
