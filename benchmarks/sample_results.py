@@ -1,0 +1,158 @@
+"""All results of the README: skip prediction and CTR on the real samples and the made world, by the commands themselves.
+
+    python benchmarks/sample_results.py --samples DIR [--work runs/results] [--only skip_kuairand ...]
+
+Each part runs `segrec` commands (printed), three seeds, and writes benchmarks/results/PART.json: the commands, the
+machine and the metric rows over seeds. A part that was stopped goes on: finished runs in --work are kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from machine import write_result
+
+SEEDS = (1, 2, 3)
+KUAIRAND_DAYS = ["--valid-from", "2022-04-29", "--test-from", "2022-04-30"]
+LABELS = ("is_click", "long_view")
+
+
+class Part:
+    """One table: its commands as they ran, and its seconds."""
+
+    def __init__(self, name: str, work: Path, samples: Path) -> None:
+        self.name, self.work, self.samples = name, work, samples
+        self.commands: list[str] = []
+        self.start = time.perf_counter()
+
+    def segrec(self, *arguments: str | Path, makes: Path) -> Path:
+        """Runs `segrec ARGUMENTS --out MAKES`, or finds what an earlier call made."""
+        command = [sys.executable, "-m", "ranking.cli", *map(str, arguments), "--out", str(makes)]
+        shown = (
+            shlex.join(["segrec", *command[3:]]).replace(str(self.samples), "SAMPLES").replace(str(self.work), "WORK")
+        )
+        self.commands.append(shown)
+        if not makes.exists():
+            print(f"$ {shown}", flush=True)
+            subprocess.run(command, check=True)
+        return makes
+
+    def finish(self, rows: dict[str, Path]) -> None:
+        """Writes results/NAME.json with the rows over seeds."""
+        kept = {key: [row for row in json.loads(file.read_text()) if row["seed"] is None] for key, file in rows.items()}
+        seconds = round(time.perf_counter() - self.start)
+        write_result(self.name, commands=self.commands, seeds=SEEDS, seconds=seconds, rows=kept)
+
+
+def kuairand(part: Part, only: str | None = None) -> Path:
+    more = ["--only", only] if only else []
+    name = f"kuairand_{only}" if only else "kuairand"
+    source = part.samples / "kuairand_pure_sample"
+    return part.segrec("read", "kuairand", source, *KUAIRAND_DAYS, *more, makes=part.work / name)
+
+
+def skip(part: Part, dataset: Path, variants: tuple[str, ...] = ("hazard", "paper")) -> None:
+    runs = [
+        part.segrec(
+            "fit", "segment_interest", dataset, "--set", f"variant={variant}", "--set", f"seed={seed}",
+            makes=part.work / f"{dataset.name}_{variant}_{seed}",
+        )
+        for variant in variants
+        for seed in SEEDS
+    ]  # fmt: skip
+    part.finish(
+        {"skip": part.segrec("evaluate", "skip", *runs, dataset, makes=part.work / f"skip_{dataset.name}.json")}
+    )
+
+
+def skip_kuairand(part: Part) -> None:
+    skip(part, kuairand(part))
+
+
+def skip_kuairand_click(part: Part) -> None:
+    skip(part, kuairand(part, "is_click"))
+
+
+def skip_segmm(part: Part) -> None:
+    source = part.samples / "segmm_sample"
+    skip(part, part.segrec("read", "segmm", source, "--split", "users", makes=part.work / "segmm"))
+
+
+def world(part: Part) -> Path:
+    source = part.segrec("simulate", "short", "--seed", "11", makes=part.work / "world_source")
+    return part.segrec("read", "kuairand", source, makes=part.work / "world")
+
+
+def skip_world(part: Part) -> None:
+    skip(part, world(part))
+
+
+def ctr(part: Part, dataset: Path, labels: tuple[str, ...] = LABELS) -> None:
+    """DCN-V2 with scores as features, with placebos and without; then SegRec weighting against it."""
+    encoder = part.segrec(
+        "fit", "segment_interest", dataset, "--set", "variant=hazard", "--set", "seed=1",
+        makes=part.work / f"{dataset.name}_hazard_1",
+    )  # fmt: skip
+    scores = part.segrec(
+        "score", encoder, dataset, "--cross-fit", "4", makes=part.work / f"scores_{dataset.name}.parquet"
+    )
+    tables = {}
+    for label in labels:
+        with_scores = ranked(part, dataset, label, scores, "features")
+        weighted = ranked(part, dataset, label, scores, "weights")
+        tables[f"{label} features"] = evaluated(part, dataset, with_scores, f"{label}_features", "--placebo")
+        tables[f"{label} weights"] = evaluated(part, dataset, weighted, f"{label}_weights", "--placebo")
+    part.finish(tables)
+
+
+def ranked(part: Part, dataset: Path, label: str, scores: Path, use: str) -> list[Path]:
+    return [
+        part.segrec(
+            "rank", "dcn_v2", dataset, "--label", label, "--scores", scores, "--set", f"scores.use={use}", "--set",
+            f"seed={seed}", makes=part.work / f"{dataset.name}_dcn_v2_{label}_{use}_{seed}",
+        )
+        for seed in SEEDS
+    ]  # fmt: skip
+
+
+def evaluated(part: Part, dataset: Path, runs: list[Path], name: str, *more: str) -> Path:
+    return part.segrec("evaluate", "ctr", *runs, dataset, *more, makes=part.work / f"ctr_{dataset.name}_{name}.json")
+
+
+def ctr_kuairand(part: Part) -> None:
+    ctr(part, kuairand(part))
+
+
+def ctr_world(part: Part) -> None:
+    ctr(part, world(part))
+
+
+PARTS: dict[str, Callable[[Part], None]] = {
+    "skip_kuairand": skip_kuairand,
+    "skip_kuairand_click": skip_kuairand_click,
+    "skip_segmm": skip_segmm,
+    "skip_world": skip_world,
+    "ctr_kuairand": ctr_kuairand,
+    "ctr_world": ctr_world,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--samples", type=Path, required=True, help="folder of the real samples")
+    parser.add_argument("--work", type=Path, default=Path("runs/results"))
+    parser.add_argument("--only", nargs="*", choices=PARTS, default=list(PARTS))
+    arguments = parser.parse_args()
+    for name in arguments.only:
+        PARTS[name](Part(name, arguments.work.resolve(), arguments.samples.resolve()))
+
+
+if __name__ == "__main__":
+    main()
