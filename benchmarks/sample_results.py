@@ -1,4 +1,4 @@
-"""All results of the README: skip prediction and CTR on the real samples and the made world, by the commands themselves.
+"""All results of the README: skip prediction and CTR, real samples and made world, by the commands themselves.
 
     python benchmarks/sample_results.py --samples DIR [--work runs/results] [--only skip_kuairand ...]
 
