@@ -65,12 +65,6 @@ class KeyCounts:
     totals: FloatArray
     "(n, 4): views, exits in segment 0, expected exits in all, expected exits in segment 0."
 
-    def __sub__(self, other: KeyCounts) -> KeyCounts:
-        """Counts of the views that are not in `other`."""
-        return KeyCounts(
-            self.ids, self.exits - other.exits, self.reached - other.reached, self.totals - other.totals
-        )  # fmt: skip
-
 
 @dataclass(frozen=True)
 class ExitCounts:
@@ -96,18 +90,15 @@ class ExitCounts:
         return self._features(views, self.keys)
 
     def out_of_fold(self, train: pl.DataFrame, blocks: IntArray) -> tuple[FloatArray, FloatArray]:
-        """The same for the counted views: each from the counts of the other blocks. (The hazards are shared by all.)"""
+        """The same for the counted views: each from the other blocks alone, the hazards too."""
         lengths = train["n_segments"].to_numpy().astype(np.int64)
         block_T = np.repeat(blocks, lengths)
         whole = np.zeros((train.height, len(VIEW_NAMES)), np.float32)
         known = np.zeros((int(lengths.sum()), len(KNOWN_NAMES)), np.float32)
         for block in np.unique(blocks):
-            here = train.filter(pl.Series(blocks == block))
-            others = {}
-            for key, counts in self.keys.items():
-                codes = counts.ids.encode(here[key])
-                others[key] = counts - _counted(counts.ids, codes, Outcomes.of(here), self.hazards)
-            whole[blocks == block], known[block_T == block] = self._features(here, others)
+            here = pl.Series(blocks == block)
+            others = ExitCounts.count(train.filter(~here), self.hazards.shape[1])
+            whole[blocks == block], known[block_T == block] = others.features(train.filter(here))
         return whole, known
 
     def _features(self, views: pl.DataFrame, keys: Mapping[str, KeyCounts]) -> tuple[FloatArray, FloatArray]:
