@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
+
 from segrec.encoders.segment_interest_counts import ExitCounts
 
 
