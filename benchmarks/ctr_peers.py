@@ -178,7 +178,7 @@ def our_dcn_v2(inputs: PeerInputs, setting: Setting, seed: int) -> np.ndarray:
         "epochs": EPOCHS,
         "monitor": "AUC",
     }
-    values = {**same, **setting, "seed": seed, "device": "cpu"}
+    values = {**same, **setting, "seed": seed, "monitor": "LogLoss", "device": "cpu"}
     config = DcnV2Config.of(sets=[f"{key}={value}" for key, value in values.items()])
     probabilities = np.full(len(inputs.labels), np.nan)
     with tempfile.TemporaryDirectory() as folder:
@@ -213,7 +213,7 @@ def fit_torch(
     predict: Callable[[np.ndarray], Tensor],
     seed: int,
 ) -> np.ndarray:
-    """Valid log loss `VALIDATIONS` times an epoch; stops after `PATIENCE` without gain; predicts by the best weights."""
+    """Valid log loss `VALIDATIONS` times an epoch; stops `PATIENCE` after the best; predicts by its weights."""
     train, valid, everything = inputs.part("train"), inputs.part("valid"), np.arange(len(inputs.labels))
     shuffled, lowest, best, left = np.random.default_rng(seed), np.inf, model.state_dict(), PATIENCE
     for _ in range(EPOCHS):
