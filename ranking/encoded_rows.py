@@ -25,8 +25,8 @@ class EncodedRows:
     dense: npt.NDArray[np.float32]
     "(n, D)"
     labels: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
-    folds: npt.NDArray[np.int8] = field(default_factory=lambda: np.zeros(0, dtype=np.int8))
-    "(n,) fold of a train row for out-of-fold rates, -1 for other rows; empty where nobody asks."
+    spans: npt.NDArray[np.int8] = field(default_factory=lambda: np.zeros(0, dtype=np.int8))
+    "(n,) span of train's time that the row lies in, for lagged rates; empty where nobody asks."
     scores: tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]] | None = None
     "Per-segment scores; an empty row has none."
     segments: npt.NDArray[np.int32] | None = None
@@ -44,7 +44,7 @@ class EncodedRows:
             bags={name: take_jagged(bag, places) for name, bag in self.bags.items()},
             dense=self.dense[places],
             labels=self.labels[places] if len(self.labels) else self.labels,
-            folds=self.folds[places] if len(self.folds) else self.folds,
+            spans=self.spans[places] if len(self.spans) else self.spans,
             scores=None if self.scores is None else take_jagged(self.scores, places),
             segments=None if self.segments is None else self.segments[places],
         )
@@ -60,7 +60,7 @@ class EncodedRows:
             bags={name: _joined([part.bags[name] for part in parts]) for name in first.bags},
             dense=np.concatenate([part.dense for part in parts]),
             labels=np.concatenate([part.labels for part in parts]),
-            folds=np.concatenate([part.folds for part in parts]),
+            spans=np.concatenate([part.spans for part in parts]),
             scores=_joined([part.scores for part in parts if part.scores is not None]) if first.scores else None,
             segments=None
             if first.segments is None

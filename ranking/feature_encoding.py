@@ -48,6 +48,8 @@ class FittedFeatures:
     "Inner edges of bucketed ids, ascending."
     scaling: dict[str, tuple[float, float]]
     "Mean and deviation of dense features after their transform."
+    train_ms: tuple[int, int]
+    "First and last time_ms of train."
 
     @classmethod
     def fit(cls, dataset: DatasetFolder, spec: FeatureSpec) -> Self:
@@ -69,7 +71,8 @@ class FittedFeatures:
             else:
                 vocabularies[feature.name] = _fit_vocabulary(dataset, sides, feature)
         scaling = {feature.name: _scaling(dataset, sides, feature) for feature in spec.dense}
-        return cls(spec, vocabularies, seen, edges, scaling)
+        train = dataset.interactions(["train"]).select(first=pl.col("time_ms").min(), last=pl.col("time_ms").max())
+        return cls(spec, vocabularies, seen, edges, scaling, train.collect(engine="streaming").row(0))
 
     def rows_of(self, name: str) -> int:
         """Rows of the table behind an id or bag feature."""
@@ -85,7 +88,7 @@ class FittedFeatures:
         """Writes spec.yaml, scaling.json and one Parquet file a vocabulary."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "spec.yaml").write_text(self.spec.to_yaml(), encoding="utf-8")
-        numbers = {"edges": self.edges, "scaling": self.scaling}
+        numbers = {"edges": self.edges, "scaling": self.scaling, "train_ms": self.train_ms}
         (folder / "scaling.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
         for kind, group in (("vocabularies", self.vocabularies), ("seen", self.seen)):
             (folder / kind).mkdir(exist_ok=True)
@@ -110,6 +113,7 @@ class FittedFeatures:
             {name: _load_vocabulary(folder / "seen" / f"{name}.parquet") for name in COHORT_IDS},
             edges,
             {name: (mean, deviation) for name, (mean, deviation) in numbers["scaling"].items()},
+            (numbers["train_ms"][0], numbers["train_ms"][1]),
         )
 
 

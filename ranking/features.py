@@ -92,13 +92,13 @@ class FeatureConfig(Config):
     "Features to leave out."
     allow_leaks: tuple[str, ...] = ()
     "Columns that tell the outcome or the future (same-row feedback, month averages), asked for by name."
-    min_count: PositiveInt = 2
+    min_count: PositiveInt = 1
     "Of user, item, author and side ids with many values."
     max_categories: PositiveInt = 500
     "Whole-number columns with at most so many different values are ids, else dense."
     duration_buckets: PositiveInt = 20
     label_rates: bool = True
-    "Out-of-fold positive rates and row counts of ids with many values, as dense features."
+    "Positive rates and row counts of ids with many values in earlier train rows, as dense features."
     rate_strength: PositiveFloat = 10.0
     "How many rows at the base rate are mixed into an id's rate."
     missing: dict[str, Missing] = {}

@@ -12,7 +12,7 @@ import polars as pl
 
 from ranking.encoded_rows import EncodedRows
 from ranking.feature_encoding import RowEncoder
-from ranking.label_rates import LabelRates, folds_of
+from ranking.label_rates import LabelRates, spans_of
 from ranking.labels import Label
 from ranking.score_features import NAMES, VALUES, Jagged, ScoreLookup, score_features, with_indicators
 from segrec.records import DataError, DatasetFolder, Split, scan_parquet, segment_count
@@ -91,10 +91,10 @@ class ImpressionSource:
 
         :raises DataError: a missing value under policy "reject", scores that cannot be used.
         """
-        columns = ["split", *self._encoder.columns, *(self._label.columns if self._label is not None else ())]
+        columns = [*self._encoder.columns, *(self._label.columns if self._label is not None else ())]
         frame = self._frame(piece, list(dict.fromkeys(columns)))
-        folds = folds_of(frame["time_ms"].to_numpy(), (frame["split"] == "train").to_numpy())
-        encoded = replace(self._encoder.encode(frame), folds=folds)
+        spans = spans_of(frame["time_ms"].to_numpy(), *self._encoder.fitted.train_ms)
+        encoded = replace(self._encoder.encode(frame), spans=spans)
         if self._label is not None:
             encoded = replace(encoded, labels=self._label.values(frame))
         if self._rates is not None:

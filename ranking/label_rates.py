@@ -1,4 +1,4 @@
-"""How often an id's other rows were positive: out-of-fold rates and counts as dense features."""
+"""How often an id's earlier rows were positive: lagged rates and counts as dense features."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from safetensors.numpy import save_file
 from ranking.encoded_rows import EncodedRows
 from segrec.records import DataError
 
-FOLDS = 5
-NO_FOLD = -1
-"Rows outside train."
+BINS = 24
+"Equal spans of train's time."
 
 
 @dataclass(frozen=True)
 class LabelRates:
-    """Rows and positive rows of each id in each fold of train.
+    """Rows and positive rows of each id in train, by span of time.
 
-    A train row sees its id's other folds only, never its own label; any other row sees all of train. Two columns a
-    feature: logit of (positives + strength * base) / (rows + strength), and log(1 + rows), where a train row's count
-    is scaled by FOLDS / (FOLDS - 1) to the size that valid and test rows see.
+    A row sees the spans before its own: never its own label nor anything later; rows after train see all of it.
+    (Out-of-fold rates see later rows, and within a user they are low just where the row is positive, because that
+    positive is missing from them.) Two columns a feature: logit of (positives + strength * base) / (rows + strength),
+    and log(1 + rows).
     """
 
     features: tuple[str, ...]
@@ -37,7 +37,8 @@ class LabelRates:
     strength: float
     "How many rows at the base rate are mixed in."
     rows: dict[str, npt.NDArray[np.int32]]
-    "(table rows, FOLDS) of each feature that gets rates; missing (0) and unseen (1) count as ids too."
+    """(table rows, BINS + 1) of each feature that gets rates: rows in the spans before span 0, 1 .. BINS (after train).
+    Missing (0) and unseen (1) count as ids too."""
     positives: dict[str, npt.NDArray[np.int32]]
     scaling: tuple[tuple[float, float], ...]
     "Mean and deviation of each column on train."
@@ -52,17 +53,19 @@ class LabelRates:
         base: float,
         strength: float,
     ) -> Self:
-        """Counts train rows (with labels and folds), piece by piece: `train` gives them, twice.
+        """Counts train rows (with labels and spans), piece by piece: `train` gives them, twice.
 
         :param sizes: table rows of the features that get rates.
         """
-        rows = {name: np.zeros((size, FOLDS), dtype=np.int32) for name, size in sizes.items()}
-        positives = {name: np.zeros((size, FOLDS), dtype=np.int32) for name, size in sizes.items()}
+        rows = {name: np.zeros((size, BINS + 1), dtype=np.int32) for name, size in sizes.items()}
+        positives = {name: np.zeros((size, BINS + 1), dtype=np.int32) for name, size in sizes.items()}
         for part in train():
             for name in sizes:
                 codes = part.ids[features.index(name)]
-                np.add.at(rows[name], (codes, part.folds), 1)
-                np.add.at(positives[name], (codes, part.folds), part.labels.astype(np.int32))
+                np.add.at(rows[name], (codes, part.spans + 1), 1)
+                np.add.at(positives[name], (codes, part.spans + 1), part.labels.astype(np.int32))
+        for counts in (*rows.values(), *positives.values()):
+            np.cumsum(counts, axis=1, out=counts)
         unscaled = cls(tuple(features), base, strength, rows, positives, ((0.0, 1.0),) * (2 * len(sizes)))
         return replace(unscaled, scaling=_scaling(unscaled, train()))
 
@@ -100,22 +103,20 @@ class LabelRates:
 
     def _unscaled(self, encoded: EncodedRows) -> npt.NDArray[np.float32]:
         out = np.empty((encoded.rows, 2 * len(self.rows)), dtype=np.float32)
-        inside = encoded.folds != NO_FOLD
         for place, (name, counts) in enumerate(self.rows.items()):
             codes = encoded.ids[self.features.index(name)]
-            seen, positive = (table.sum(axis=1)[codes] for table in (counts, self.positives[name]))
-            seen = seen - np.where(inside, counts[codes, encoded.folds], 0)
-            positive = positive - np.where(inside, self.positives[name][codes, encoded.folds], 0)
+            seen, positive = (table[codes, encoded.spans] for table in (counts, self.positives[name]))
             rate = (positive + self.strength * self.base) / (seen + self.strength)
             out[:, 2 * place] = np.log(rate / (1 - rate))
-            out[:, 2 * place + 1] = np.log1p(seen * np.where(inside, FOLDS / (FOLDS - 1), 1.0))
+            out[:, 2 * place + 1] = np.log1p(seen)
         return out
 
 
-def folds_of(time_ms: npt.NDArray[np.int64], in_train: npt.NDArray[np.bool_]) -> npt.NDArray[np.int8]:
-    """Fold of each row (n,), NO_FOLD outside train: by time_ms alone, so that exact repeats share a fold."""
-    mixed = time_ms.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    return np.where(in_train, (mixed >> np.uint64(33)) % np.uint64(FOLDS), NO_FOLD).astype(np.int8)
+def spans_of(time_ms: npt.NDArray[np.int64], first_ms: int, last_ms: int) -> npt.NDArray[np.int8]:
+    """Span of each row (n,): 0 .. BINS - 1 inside train's time [first_ms, last_ms], BINS after it."""
+    width = (last_ms - first_ms + 1) / BINS
+    spans: npt.NDArray[np.int8] = np.clip((time_ms - first_ms) // width, 0, BINS).astype(np.int8)
+    return spans
 
 
 def _scaling(rates: LabelRates, train: Iterable[EncodedRows]) -> tuple[tuple[float, float], ...]:

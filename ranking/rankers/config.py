@@ -31,6 +31,8 @@ class ScoresConfig(Config):
 class RankerConfig(FitConfig):
     """A ranker's settings; each ranker adds its own."""
 
+    batch_size: PositiveInt = 512
+    "Rows of one step, over all processes together; larger ones train large logs faster."
     features: FeatureConfig = FeatureConfig()
     scores: ScoresConfig = ScoresConfig()
     embedding_dim: Annotated[int, Field(gt=0, multiple_of=4)] = 16

@@ -18,7 +18,10 @@ class LogisticRegressionConfig(RankerConfig):
 
     embedding_dim: Annotated[int, Field(gt=0, multiple_of=4)] = 4
     "TorchRec's kernels want a multiple of 4; the weight of an id is the mean of its row."
-    table_learning_rate: PositiveFloat = 0.05
+    table_learning_rate: PositiveFloat = 0.1
+    table_eps: PositiveFloat = 0.03
+    "Large, so that weights of rare ids stay near 0 (Adagrad's first step would not depend on their gradient)."
+    learning_rate: PositiveFloat = 3e-3
     table_init_std: NonNegativeFloat = 0.0
 
 
@@ -26,7 +29,7 @@ class LogisticRegression(Ranker):
     """logit = sum_f w_f(x_f) + w^T dense + b; a bag counts with the mean of its ids' weights.
 
     hidden = [sum_f w_f(x_f), dense], where w_f(x_f) is the mean of the row's columns (all equal: they start at 0 and
-    share their gradient); the head's weight of the sum starts at 1 and is fixed.
+    share their gradient); the head's weight of that sum starts at 1.
     """
 
     def __init__(

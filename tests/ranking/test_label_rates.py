@@ -1,4 +1,4 @@
-"""Out-of-fold rates by hand: a train row never sees its own label, other rows see all of train."""
+"""Lagged rates by hand: a row sees earlier spans of train only, rows after train all of it."""
 
 import numpy as np
 import pytest
@@ -6,18 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ranking.encoded_rows import EncodedRows
-from ranking.label_rates import FOLDS, NO_FOLD, LabelRates, folds_of
+from ranking.label_rates import BINS, LabelRates, spans_of
 from segrec.records import DataError
 
 
-def rows(codes, labels, folds):
+def rows(codes, labels, spans):
     return EncodedRows(
         ids=np.array([codes], dtype=np.int32), bags={}, dense=np.zeros((len(codes), 0), dtype=np.float32),
-        labels=np.array(labels, dtype=np.float32), folds=np.array(folds, dtype=np.int8),
+        labels=np.array(labels, dtype=np.float32), spans=np.array(spans, dtype=np.int8),
     )  # fmt: skip
 
 
-TRAIN = rows([2, 2, 2, 3], [1, 0, 1, 0], [0, 0, 1, 2])
+TRAIN = rows([2, 2, 2, 3], [1, 0, 1, 0], [0, 1, 3, 5])
 
 
 def fitted(train=TRAIN, strength=2.0):
@@ -34,24 +34,24 @@ def logit(rate):
 
 
 def test_by_hand():
-    found = unscaled(fitted(), rows([2, 2, 3, 4], [0] * 4, [0, NO_FOLD, 2, NO_FOLD]))
-    # id 2 in fold 0 sees fold 1: one row, positive: (1 + 1) / (1 + 2); outside train it sees 2 of 3: (2 + 1) / (3 + 2)
-    # id 3 sees nothing but its own fold, id 4 has no row: the base rate
-    assert found[:, 0] == pytest.approx([logit(2 / 3), logit(3 / 5), 0.0, 0.0], abs=1e-5)
-    assert found[:, 1] == pytest.approx([np.log1p(FOLDS / (FOLDS - 1)), np.log1p(3), 0.0, 0.0], abs=1e-5)
+    found = unscaled(fitted(), rows([2, 2, 2, 2, 3, 4], [0] * 6, [0, 1, 3, BINS, 5, BINS]))
+    # id 2: nothing before span 0; one positive before 1; one of two before 3; two of three after train
+    # id 3 sees nothing but its own span, id 4 has no row: the base rate
+    rates = [0.5, (1 + 1) / (1 + 2), (1 + 1) / (2 + 2), (2 + 1) / (3 + 2), 0.5, 0.5]
+    assert found[:, 0] == pytest.approx(logit(np.array(rates)), abs=1e-5)
+    assert found[:, 1] == pytest.approx(np.log1p([0, 1, 2, 3, 0, 0]), abs=1e-5)
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.integers(0, FOLDS - 1)), min_size=1, max_size=20), st.data()
+    st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.integers(0, BINS - 1)), min_size=1, max_size=20), st.data()
 )
-def test_own_label_changes_nothing_in_its_fold(drawn, data):
-    codes, labels, folds = (list(column) for column in zip(*drawn, strict=True))
+def test_no_label_of_its_own_or_a_later_span_counts(drawn, data):
+    codes, labels, spans = (list(column) for column in zip(*drawn, strict=True))
     place = data.draw(st.integers(0, len(codes) - 1))
-    changed = list(labels)
-    changed[place] = not changed[place]
-    before, after = (fitted(rows(codes, each, folds)) for each in (labels, changed))
-    told = rows(codes, labels, folds).take(np.array([place]))
-    assert unscaled(before, told) == pytest.approx(unscaled(after, told), abs=1e-5)
+    changed = [label if span < spans[place] else not label for label, span in zip(labels, spans, strict=True)]
+    before, after = (fitted(rows(codes, each, spans)) for each in (labels, changed))
+    told = rows(codes, labels, spans).take(np.array([place]))
+    assert unscaled(before, told) == pytest.approx(unscaled(after, told), abs=1e-4)
 
 
 def test_train_columns_are_standardised():
@@ -60,11 +60,11 @@ def test_train_columns_are_standardised():
     assert columns.std(axis=0) == pytest.approx([1, 1], abs=1e-5)
 
 
-def test_folds_are_even_and_repeats_share_one():
-    times = np.arange(20_000, dtype=np.int64) * 977 + 1_650_000_000_000
-    folds = folds_of(times, np.ones(len(times), dtype=bool))
-    assert np.bincount(folds, minlength=FOLDS) == pytest.approx(np.full(FOLDS, 4000), rel=0.1)
-    assert (folds_of(times[[5, 5]], np.array([True, False])) == [folds[5], NO_FOLD]).all()
+def test_spans_cut_trains_time_evenly():
+    first, last = 1000, 1000 + BINS * 10 - 1
+    times = np.array([0, first, first + 9, first + 10, last, last + 1, last + 10**9])
+    assert spans_of(times, first, last).tolist() == [0, 0, 0, 1, BINS - 1, BINS, BINS]
+    assert spans_of(np.array([5, 6]), 5, 5).tolist() == [0, BINS]
 
 
 def test_stored_and_loaded(tmp_path):

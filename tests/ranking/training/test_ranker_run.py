@@ -69,7 +69,7 @@ def test_learns_and_predicts_from_its_folder(name, click_log, tmp_path):
 def test_folder_holds_what_was_run(click_log, tmp_path):
     run, _ = train(click_log, tmp_path / "run", epochs=1, seed=5)
     config = yaml.safe_load(run.config.read_text())
-    assert (config["epochs"], config["seed"], config["features"]["min_count"]) == (1, 5, 2)
+    assert (config["epochs"], config["seed"], config["features"]["min_count"]) == (1, 5, 1)
     opened = RunFolder.open(run.path, "ranker").meta
     assert (opened.name, opened.variant, opened.label, opened.seed, opened.scores) == (
         "dcn_v2",
