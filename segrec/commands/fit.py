@@ -35,6 +35,9 @@ def fit(
     stopped = "stopped early" if result.stopped_early else "all epochs done"
     typer.echo(f"{run.meta.model}: {result.steps} steps, {stopped}; best after epoch {result.best_epoch + 1}")
     typer.echo(f"valid: {best}")
+    frozen = FrozenEncoder.open(run.frozen)
     for note in find_encoder(encoder).notes(settings, DatasetFolder.open(dataset)):
         typer.echo(f"note: {note}")
-    typer.echo(f"frozen: {run.frozen} ({FrozenEncoder.open(run.frozen).hash[:12]})")
+    if frozen.meta.extra.get("left_out"):
+        typer.echo(f"columns left out (constant, or too many categories): {', '.join(frozen.meta.extra['left_out'])}")
+    typer.echo(f"frozen: {run.frozen} ({frozen.hash[:12]})")

@@ -13,49 +13,40 @@ from segrec.losses.intra_video import LossScope
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
+_PAPER: Mapping[str, Any] = {
+    "body": "attention",
+    "loss": "intra_video",
+    "prior_offset": False,
+    "context": False,
+    "width": 64,
+    "dropout": 0.1,
+    "hide_ids": 0.0,
+    "min_count": 1,
+    "learning_rate": 1e-3,
+    "weight_decay": 0.0,
+    "schedule": "constant",
+    "batch_size": 1024,
+    "epochs": 30,
+    "patience": 10,
+    "history_views": 50,
+    "history_segments": 20,
+}
+
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "hazard": {},
-    "paper": {
-        "body": "attention",
-        "loss": "intra_video",
-        "prior_offset": False,
-        "context": False,
-        "width": 64,
-        "dropout": 0.1,
-        "hide_ids": 0.0,
-        "id_learning_rate": 0.02,
-        "learning_rate": 1e-3,
-        "weight_decay": 0.0,
-        "batch_size": 1024,
-        "epochs": 30,
-        "patience": 10,
-        "min_count": 1,
-        "schedule": "constant",
-    },
+    "paper": _PAPER,
     "released": {
-        "body": "attention",
-        "loss": "intra_video",
+        **_PAPER,
         "loss_scope": "all40_bprmax",
-        "prior_offset": False,
-        "context": False,
-        "width": 64,
-        "dropout": 0.1,
-        "hide_ids": 0.0,
-        "id_learning_rate": 0.02,
-        "learning_rate": 1e-3,
         "weight_decay": 1e-4,
-        "batch_size": 1024,
-        "epochs": 30,
         "patience": 20,
-        "min_count": 1,
-        "schedule": "constant",
+        "clip_norm": 10.0,
         "position_bias": False,
         "item_position": "linear",
         "discard_last_layer": True,
         "history": "released",
-        "vector_norm": "l1",
         "history_segments": 100,
-        "clip_norm": 10.0,
+        "vector_norm": "l1",
     },
 }
 """`hazard`: ours, an exit distribution. `paper`: SegMM as printed. `released`: as the authors' code does it."""
@@ -122,9 +113,9 @@ class SegmentInterestConfig(FitConfig):
     topic: str = "tag"
     "Item feature whose equal value makes a past view one of the same topic; ignored where there is none."
     history: Literal["as_of", "released"] = "as_of"
-    history_views: PositiveInt = 30
+    history_views: PositiveInt = 100
     "Newest past views that count."
-    history_segments: PositiveInt = 20
+    history_segments: PositiveInt = 200
     "Newest seen segments with vectors that count."
 
     id_width: Annotated[int, Field(gt=0, multiple_of=4)] = 8

@@ -163,4 +163,5 @@ class SegmentInterestInputs:
             cap_views=self.config.history_views,
             cap_segments=self.config.history_segments,
             rule=self.config.history,
+            hazards=self.counts.hazards if self.counts is not None and self.config.body == "mlp" else None,
         )

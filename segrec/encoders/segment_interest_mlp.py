@@ -55,13 +55,18 @@ class MlpBody(nn.Module):
 
 
 class TasteMatch(nn.Module):
-    """A segment's content, and how well it fits what the user has watched: W_1 v + W_2 (A v * B mean(seen))."""
+    """A segment's content and how well it fits the user's taste: W_1 v + W_2 (A v * taste).
+
+    taste = B mean(seen) + C sum(surprise * seen) / (1 + sum |surprise|) over the user's past segments; surprise =
+    expected minus observed exit, so the second part is the direction in which one step of learning by this user's own
+    past would move a linear taste.
+    """
 
     def __init__(self, config: SegmentInterestConfig, vector_width: int) -> None:
         super().__init__()
         self.norm = config.vector_norm
         self.segment = nn.Linear(vector_width, 2 * config.width)
-        self.taste = nn.Linear(vector_width, config.width)
+        self.taste = nn.Linear(vector_width, 2 * config.width)
         self.match = nn.Linear(config.width, config.width)
 
     def forward(self, batch: SegmentBatch, content: ContentTokens) -> Tensor:
@@ -80,8 +85,14 @@ class TasteMatch(nn.Module):
     def _taste(self, vectors_QE: Tensor, content: ContentTokens) -> Tensor:
         seen_R = content.history_R0[content.user_rows_R]
         offsets_B = content.counts_B.cumsum(0) - content.counts_B
-        mean_BD: Tensor = F.embedding_bag(seen_R, self.taste(vectors_QE), offsets_B, mode="mean")
-        return mean_BD
+        surprise_R = content.surprise_R0[content.user_rows_R]
+        plain_QD, learned_QD = self.taste(vectors_QE).chunk(2, dim=1)
+        mean_BD = F.embedding_bag(seen_R, plain_QD, offsets_B, mode="mean")
+        sum_BD = F.embedding_bag(seen_R, learned_QD, offsets_B, mode="sum", per_sample_weights=surprise_R)
+        view_R = torch.repeat_interleave(content.counts_B)
+        size_B = torch.zeros_like(sum_BD[:, 0]).index_add(0, view_R, surprise_R.abs())
+        taste_BD: Tensor = mean_BD + sum_BD / (1 + size_B).unsqueeze(1)
+        return taste_BD
 
 
 def _shrunk(known_TK: Tensor) -> Tensor:

@@ -36,6 +36,8 @@ class ContentTokens:
     "Row of each seen segment, history after history."
     age_R0: Tensor
     "0 = the newest seen segment of its history."
+    surprise_R0: Tensor
+    "Expected minus observed exit there: above 0 where the user stayed, below 0 where the user left."
     user_rows_R: Tensor
     "Rows of the histories' segments, spread over the views."
     counts_B: Tensor
@@ -103,6 +105,8 @@ class ContentHistory:
     "(V,) the view's history is seen[start:end]."
     seen: IntArray
     "Matrix rows of all seen segments, by user and time."
+    surprise: npt.NDArray[np.float32]
+    "Of each of them: expected minus observed exit; 1 where nothing is expected."
 
     @classmethod
     def of(
@@ -114,23 +118,32 @@ class ContentHistory:
         cap_views: int,
         cap_segments: int,
         rule: HistoryRule = "as_of",
+        hazards: npt.NDArray[np.float64] | None = None,
         seconds_a_segment: int = 5,
     ) -> ContentHistory:
         """Histories: segments watched before the skip, in the newest `cap_views` past rows, newest `cap_segments`.
 
+        With `hazards` (by length and position) the segment that was left counts as seen too, and how surprising
+        staying or leaving was is known of each.
+
         A history's size is rounded down to 0, 1, 2, 4, 8 ... or the cap, oldest dropped, so that views fall into few
         groups of equal size. `released` is the authors' slip: start seconds looked up as if they were indices.
         """
-        counts = log.rows["exit_segment"].to_numpy().astype(np.int64)
-        places = np.repeat(vector_rows.places(log.rows["item_id"]), counts)
-        segments = ranges(np.zeros_like(counts), counts)
+        exits, lengths = (log.rows[name].to_numpy().astype(np.int64) for name in ("exit_segment", "n_segments"))
+        counts = exits if hazards is None else np.minimum(exits + 1, lengths)
+        row = np.repeat(np.arange(len(counts)), counts)
+        places, segments = vector_rows.places(log.rows["item_id"])[row], ranges(np.zeros_like(counts), counts)
+        surprise = np.ones(len(row), np.float32)
+        if hazards is not None:
+            surprise = (hazards[lengths[row], segments] - (segments == exits[row])).astype(np.float32)
         rows = vector_rows.at(places, segments * (seconds_a_segment if rule == "released" else 1))
         known = rows != NO_VECTOR
         before = np.concatenate([[0], np.cumsum(known)])[np.concatenate([[0], np.cumsum(counts)])]
         first, last = log.windows(views, cap_views)
         end = before[last]
         size = _rounded_down(np.minimum(end - before[first], cap_segments), cap_segments)
-        return cls(vector_rows, vector_rows.places(views["item_id"]), end - size, end, rows[known].astype(np.int64))
+        own = vector_rows.places(views["item_id"])
+        return cls(vector_rows, own, end - size, end, rows[known].astype(np.int64), surprise[known])
 
     def sizes(self, rows: IntArray) -> IntArray:
         """Seen segments of the views at `rows`."""
@@ -143,7 +156,8 @@ class ContentHistory:
         windows, history = np.unique(np.stack([start, end], axis=1), axis=0, return_inverse=True)
         sizes = windows[:, 1] - windows[:, 0]
         offsets = np.cumsum(sizes) - sizes
-        seen = self.seen[ranges(windows[:, 0], windows[:, 1])]
+        past = ranges(windows[:, 0], windows[:, 1])
+        seen = self.seen[past]
         distinct, used = np.unique(np.concatenate([video, seen]), return_inverse=True)
         missing = int(len(distinct) > 0 and distinct[0] == NO_VECTOR)
         vectors = np.asarray(self.vector_rows.vectors.matrix[distinct[missing:]], dtype=np.float32)
@@ -153,6 +167,7 @@ class ContentHistory:
             video_T=torch.from_numpy(used[: len(video)] - missing),
             history_R0=torch.from_numpy(used[len(video) :] - missing),
             age_R0=torch.from_numpy(np.repeat(offsets + sizes, sizes) - 1 - np.arange(int(sizes.sum()))),
+            surprise_R0=torch.from_numpy(self.surprise[past]),
             user_rows_R=torch.from_numpy(ranges(offsets[mine], offsets[mine] + sizes[mine])),
             counts_B=torch.from_numpy(end - start),
         )

@@ -125,6 +125,23 @@ def test_histories_hold_watched_segments_of_ended_views(vector_dataset: DatasetF
         assert found == (seen[-size:] if size else [])
 
 
+def test_surprise_is_expected_minus_observed_exit(vector_dataset: DatasetFolder) -> None:
+    """With hazards the segment that was left is seen too: h - 1 there, h where the user stayed; by a loop."""
+    views = skip_views_of(vector_dataset, ["train"])
+    hazards = np.arange(41 * 40, dtype=np.float64).reshape(41, 40) / 2_000
+    content = history_of(vector_dataset, views, hazards=hazards, cap_segments=64)
+    where = {(item, place) for item, place, _ in vector_dataset.vectors("visual").index().iter_rows()}
+    rows = HistoryLog.of(views).rows
+    wanted = [
+        hazards[row["n_segments"], place] - (place == row["exit_segment"])
+        for row in rows.iter_rows(named=True)
+        for place in range(min(row["exit_segment"] + 1, row["n_segments"]))
+        if (row["item_id"], place) in where
+    ]
+    assert content.surprise == pytest.approx(np.array(wanted, np.float32))
+    assert len(content.seen) == len(wanted)
+
+
 def test_released_history_looks_seconds_up_as_indices(vector_dataset: DatasetFolder) -> None:
     """Only segment 0 and (at 5 s a segment) segment 1 -> index 5 are found among six vectors."""
     views = skip_views_of(vector_dataset, ["train"])
