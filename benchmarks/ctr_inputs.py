@@ -1,4 +1,4 @@
-"""The same features for every CTR peer: our own encoder's codes, bags and numbers, out-of-fold rates of big ids."""
+"""The same features for every CTR peer: the columns that our own ranker trains on, label rates included."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import numpy.typing as npt
 import polars as pl
 
 from ranking.encoded_rows import EncodedRows
-from ranking.feature_encoding import FittedFeatures, RowEncoder
-from ranking.features import FeatureConfig, build_spec
-from ranking.labels import fit_label
+from ranking.rankers.dcn_v2 import DcnV2Config
+from ranking.training.ranker_run import RankerData
 from segrec.records import KEY, SPLITS, DatasetFolder
 
 FOLDS = 5
@@ -30,15 +29,13 @@ class PeerInputs:
     names: list[str]
     "Of the F id columns and, after them, the bags."
     codes: npt.NDArray[np.int64]
-    "(n, F); 0 = missing, 1 = unseen or rare."
+    "(n, F); 0 = missing, 1 = unseen in train."
     sizes: list[int]
     "Table rows of ids and bags."
     bags: dict[str, npt.NDArray[np.int64]]
     "(n, BAG_LENGTH) codes, 0 where there are fewer."
-    numbers: npt.NDArray[np.float32]
-    "(n, D) standardised."
-    rates: npt.NDArray[np.float32]
-    "(n, 2K) standardised: logit of the out-of-fold rate and log count of each big id."
+    numeric: npt.NDArray[np.float32]
+    "(n, D) standardised numbers, lagged rates and counts of big ids."
     labels: npt.NDArray[np.float32]
     split: npt.NDArray[np.str_]
     keys: pl.DataFrame
@@ -47,66 +44,53 @@ class PeerInputs:
         """Row numbers of a split."""
         return np.flatnonzero(self.split == split)
 
-    @property
-    def numeric(self) -> npt.NDArray[np.float32]:
-        """Numbers and rates side by side."""
-        return np.concatenate([self.numbers, self.rates], axis=1)
 
-
-def read_inputs(dataset: DatasetFolder, label_name: str, min_count: int) -> PeerInputs:
-    """Encodes a dataset; ids seen less than `min_count` times in train share a row."""
-    spec = build_spec(dataset, FeatureConfig(min_count=min_count))
-    fitted = FittedFeatures.fit(dataset, spec)
-    encoder, label = RowEncoder(fitted, dataset), fit_label(dataset, label_name)
-    frames = [dataset.interactions([split]).collect() for split in SPLITS]
-    frame = pl.concat(frames)
-    encoded: EncodedRows = encoder.encode(frame.select(list(dict.fromkeys([*encoder.columns, *KEY]))))
-    split, labels = frame["split"].to_numpy().astype(str), label.values(frame)
-    ids = [feature.name for feature in spec.ids]
-    bags = {name: padded(*bag) for name, bag in encoded.bags.items()}
-    codes = encoded.ids.T.astype(np.int64)
-    # The rates see every id, also those too rare for a row of their own.
-    whole = {name: frame[name].to_physical().to_numpy() for name in ("user_id", "item_id", "author_id") if name in ids}
-    big = {name: whole.get(name, codes[:, place]) for place, name in enumerate(ids) if fitted.rows_of(name) > BIG}
-    big |= {name: bag[:, 0] for name, bag in bags.items()}
-    rates = np.concatenate([fold_rates(column, labels, split == "train") for column in big.values()], axis=1)
+def read_inputs(dataset: DatasetFolder, label: str) -> PeerInputs:
+    """Encodes a dataset as `segrec rank dcn_v2` does by default."""
+    config = DcnV2Config()
+    data = RankerData.fit(dataset, label, config, None)
+    parts, keys, split = [], [], []
+    for name in SPLITS:
+        stream = data.stream(dataset, name, config)
+        parts += list(stream.encoded())
+        keys += [stream.source.keys(piece).select(KEY) for piece in stream.source.pieces]
+        split += [name] * stream.source.rows
+    encoded = EncodedRows.concatenated(parts)
+    spec = data.features.spec
     return PeerInputs(
         dataset=dataset,
-        label=label_name,
-        names=[*ids, *bags],
-        codes=codes,
-        sizes=[fitted.rows_of(name) for name in (*ids, *bags)],
-        bags=bags,
-        numbers=encoded.dense,
-        rates=standardised(rates, split == "train"),
-        labels=labels,
-        split=split,
-        keys=frame.select(KEY),
+        label=label,
+        names=[feature.name for feature in spec.coded],
+        codes=encoded.ids.T.astype(np.int64),
+        sizes=[data.features.rows_of(feature.name) for feature in spec.coded],
+        bags={name: padded(*bag) for name, bag in encoded.bags.items()},
+        numeric=encoded.dense,
+        labels=encoded.labels,
+        split=np.asarray(split),
+        keys=pl.concat(keys),
     )
 
 
-def fold_rates(
-    ids: npt.NDArray[np.int64], labels: npt.NDArray[np.float32], train: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.float64]:
-    """(n, 2): logit of the id's shrunk positive rate, log(1 + rows); train rows do not see their own fold."""
-    codes = np.unique(ids, return_inverse=True)[1]
-    fold = np.where(train, np.random.default_rng(0).integers(0, FOLDS, len(ids)), FOLDS)
-    base, count = float(labels[train].mean()), int(codes.max()) + 1
-    out = np.empty((len(ids), 2))
-    for number in range(FOLDS + 1):
-        seen, told = train & (fold != number), fold == number
-        rows, positives = np.bincount(codes[seen], minlength=count), np.bincount(codes[seen], labels[seen], count)
-        rate = (positives + PRIOR_STRENGTH * base) / (rows + PRIOR_STRENGTH)
-        scale = 1.0 if number == FOLDS else FOLDS / (FOLDS - 1)
-        out[told, 0] = np.log(rate / (1 - rate))[codes[told]]
-        out[told, 1] = np.log1p(scale * rows)[codes[told]]
-    return out
+def fold_rates(inputs: PeerInputs) -> npt.NDArray[np.float64]:
+    """(n, 2K): logit of each big id's shrunk positive rate and log(1 + rows); a train row does not see its own fold.
 
-
-def standardised(values: npt.NDArray[np.float64], train: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
-    """Zero mean and unit deviation on train."""
-    mean, deviation = values[train].mean(axis=0), values[train].std(axis=0)
-    return ((values - mean) / np.maximum(deviation, 1e-6)).astype(np.float32)
+    The usual out-of-fold target encoding, which LightGBM gets beside the lagged rates.
+    """
+    train = inputs.split == "train"
+    fold = np.where(train, np.random.default_rng(0).integers(0, FOLDS, len(train)), FOLDS)
+    base, columns = float(inputs.labels[train].mean()), []
+    big = [inputs.codes[:, place] for place, size in enumerate(inputs.sizes[: inputs.codes.shape[1]]) if size > BIG]
+    for codes in (*big, *(bag[:, 0] for bag in inputs.bags.values())):
+        out, count = np.empty((len(codes), 2)), int(codes.max()) + 1
+        for number in range(FOLDS + 1):
+            seen, told = train & (fold != number), fold == number
+            rows = np.bincount(codes[seen], minlength=count)
+            positives = np.bincount(codes[seen], inputs.labels[seen], count)
+            rate = (positives + PRIOR_STRENGTH * base) / (rows + PRIOR_STRENGTH)
+            scale = 1.0 if number == FOLDS else FOLDS / (FOLDS - 1)
+            out[told, 0], out[told, 1] = np.log(rate / (1 - rate))[codes[told]], np.log1p(scale * rows)[codes[told]]
+        columns.append(out)
+    return np.concatenate(columns, axis=1)
 
 
 def padded(values: npt.NDArray[np.int32], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

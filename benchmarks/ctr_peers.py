@@ -27,7 +27,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import polars as pl
 import torch
-from ctr_inputs import PeerInputs, read_inputs
+from ctr_inputs import BIG, PeerInputs, fold_rates, read_inputs
 from rich.console import Console
 from rich.table import Table
 from scipy import sparse
@@ -54,26 +54,22 @@ Fit = Callable[[PeerInputs, Setting, int], np.ndarray]
 
 
 def lightgbm(inputs: PeerInputs, setting: Setting, seed: int) -> np.ndarray:
-    """Small id columns as LightGBM's own categories, big ones as out-of-fold rates and counts."""
+    """Small id columns as LightGBM's own categories; big ones as their rates and counts, lagged or out of fold."""
     import lightgbm as gbm
 
-    small = [place for place, size in enumerate(inputs.sizes[: inputs.codes.shape[1]]) if size <= 100]
+    small = [place for place, size in enumerate(inputs.sizes[: inputs.codes.shape[1]]) if size <= BIG]
     bags = [bag[:, :1] for bag in inputs.bags.values()]
-    table = np.concatenate([inputs.codes[:, small], *bags, inputs.numeric], axis=1)
+    more = [fold_rates(inputs)] if setting["fold_rates"] else []
+    table = np.concatenate([inputs.codes[:, small], *bags, inputs.numeric, *more], axis=1)
     train, valid = inputs.part("train"), inputs.part("valid")
     categories = list(range(len(small) + len(bags)))
-    fixed = {
-        "objective": "binary",
-        "metric": "binary_logloss",
-        "learning_rate": 0.05,
-        "bagging_freq": 1,
-        "bagging_fraction": 0.8,
-    }
-    fixed |= {"min_data_in_leaf": 50, "cat_smooth": 50, "max_cat_threshold": 16, "num_threads": 1, "verbosity": -1}
+    fixed = {"objective": "binary", "metric": "binary_logloss", "learning_rate": 0.05, "bagging_freq": 1}
+    fixed |= {"bagging_fraction": 0.8, "min_data_in_leaf": 50, "cat_smooth": 50, "max_cat_threshold": 16}
+    fixed |= {"feature_fraction": 0.3, "num_leaves": setting["num_leaves"], "num_threads": 1, "verbosity": -1}
     data = gbm.Dataset(table[train], inputs.labels[train], categorical_feature=categories, free_raw_data=False)
     watched = gbm.Dataset(table[valid], inputs.labels[valid], reference=data)
     stop = gbm.early_stopping(60, verbose=False)
-    booster = gbm.train({**fixed, **setting, "seed": seed}, data, 1500, valid_sets=[watched], callbacks=[stop])
+    booster = gbm.train({**fixed, "seed": seed}, data, 1500, valid_sets=[watched], callbacks=[stop])
     return booster.predict(table, num_iteration=booster.best_iteration)
 
 
@@ -176,7 +172,6 @@ def our_dcn_v2(inputs: PeerInputs, setting: Setting, seed: int) -> np.ndarray:
         "validations_per_epoch": VALIDATIONS,
         "patience": PATIENCE,
         "epochs": EPOCHS,
-        "monitor": "AUC",
     }
     values = {**same, **setting, "seed": seed, "monitor": "LogLoss", "device": "cpu"}
     config = DcnV2Config.of(sets=[f"{key}={value}" for key, value in values.items()])
@@ -247,7 +242,7 @@ PEERS: dict[str, tuple[Fit, list[Setting], tuple[int, ...]]] = {
         [{"table_learning_rate": r, "embedding_dim": d} for r in (0.01, 0.05) for d in (8, 16)],
         SEEDS,
     ),
-    "lightgbm": (lightgbm, [{"num_leaves": n, "feature_fraction": f} for n in (15, 31) for f in (0.3, 0.7)], SEEDS),
+    "lightgbm": (lightgbm, [{"num_leaves": n, "fold_rates": f} for n in (15, 31) for f in (False, True)], SEEDS),
     "logistic_regression_sklearn": (logistic_regression, [{"C": c} for c in (0.01, 0.03, 0.1, 0.3)], SEEDS[:1]),
     "torch_rechub_dcn_v2": (
         torch_rechub_dcn_v2, [{"dim": d, "weight_decay": w} for d in (8, 16) for w in (1e-5, 1e-4)], SEEDS,
@@ -307,7 +302,6 @@ def main() -> None:
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--labels", default="is_click,long_view")
     parser.add_argument("--peers", default=",".join(PEERS), help="the first is compared with all others")
-    parser.add_argument("--min-count", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "ctr_peers.json")
     parser.add_argument("--keep", type=Path, help="folder of test predictions: written, and read again when there")
     options = parser.parse_args()
@@ -315,7 +309,7 @@ def main() -> None:
     torch.set_num_threads(1)
     console, dataset, rows = Console(width=150), DatasetFolder.open(options.dataset), []
     for label in options.labels.split(","):
-        inputs = read_inputs(dataset, label, options.min_count)
+        inputs = read_inputs(dataset, label)
         outcomes = Outcomes.of(dataset, fit_label(dataset, label), "test")
         predictions = [made for name in names for made in peer_predictions(name, inputs, options.keep, console)]
         pairs = [(names[0], other) for other in names[1:]]
