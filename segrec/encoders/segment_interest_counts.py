@@ -5,7 +5,7 @@ Legend: V views, T their segments (view after view), W grid width, n ids of a ke
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -24,13 +24,6 @@ IntArray = npt.NDArray[np.int64]
 KEYS = ("item_id", "author_id", "user_id")
 STRENGTHS = (5.0, 20.0, 80.0)
 "Views' worth of trust in the (length, position) hazard: a network that sees all three picks its own."
-KNOWN_NAMES: tuple[str, ...] = (
-    "length_position_logit",
-    *(f"{key}_{what}" for key in KEYS for what in (*(f"shrunk_by_{a:.0f}" for a in STRENGTHS), "log_reached")),
-)
-VIEW_NAMES: tuple[str, ...] = tuple(
-    f"{key}_{what}" for key in KEYS for what in ("log_views", "log_ratio", "log_ratio_first")
-)
 
 _SMOOTHING = 20.0
 "Views' worth of trust in the lengths next to a length, and in the position alone."
@@ -74,30 +67,41 @@ class ExitCounts:
     "(W + 1, W), see `smoothed_hazards`: the prior that the network starts from."
     keys: Mapping[str, KeyCounts]
 
+    @property
+    def known_names(self) -> tuple[str, ...]:
+        """What is known of a segment, in order."""
+        each = (*(f"shrunk_by_{a:.0f}" for a in STRENGTHS), "log_reached")
+        return ("length_position_logit", *(f"{key}_{what}" for key in self.keys for what in each))
+
+    @property
+    def view_names(self) -> tuple[str, ...]:
+        """What is known of a view, in order."""
+        return tuple(f"{key}_{what}" for key in self.keys for what in ("log_views", "log_ratio", "log_ratio_first"))
+
     @classmethod
-    def count(cls, train: pl.DataFrame, width: int) -> Self:
-        """From training views with n_segments, exit_segment and the columns of KEYS."""
+    def count(cls, train: pl.DataFrame, width: int, keys: Sequence[str] = KEYS) -> Self:
+        """From training views with n_segments, exit_segment and the columns `keys`."""
         outcomes = Outcomes.of(train)
         hazards = smoothed_hazards(outcomes, width)
         found = {}
-        for key in KEYS:
+        for key in keys:
             ids = Vocabulary.fit(train[key])
             found[key] = _counted(ids, ids.encode(train[key]), outcomes, hazards)
         return cls(hazards, found)
 
     def features(self, views: pl.DataFrame) -> tuple[FloatArray, FloatArray]:
-        """(V, len(VIEW_NAMES)) and (T, len(KNOWN_NAMES)) of views that were not counted."""
+        """(V, len(view_names)) and (T, len(known_names)) of views that were not counted."""
         return self._features(views, self.keys)
 
     def out_of_fold(self, train: pl.DataFrame, blocks: IntArray) -> tuple[FloatArray, FloatArray]:
         """The same for the counted views: each from the other blocks alone, the hazards too."""
         lengths = train["n_segments"].to_numpy().astype(np.int64)
         block_T = np.repeat(blocks, lengths)
-        whole = np.zeros((train.height, len(VIEW_NAMES)), np.float32)
-        known = np.zeros((int(lengths.sum()), len(KNOWN_NAMES)), np.float32)
+        whole = np.zeros((train.height, len(self.view_names)), np.float32)
+        known = np.zeros((int(lengths.sum()), len(self.known_names)), np.float32)
         for block in np.unique(blocks):
             here = pl.Series(blocks == block)
-            others = ExitCounts.count(train.filter(~here), self.hazards.shape[1])
+            others = ExitCounts.count(train.filter(~here), self.hazards.shape[1], tuple(self.keys))
             whole[blocks == block], known[block_T == block] = others.features(train.filter(here))
         return whole, known
 
@@ -130,7 +134,8 @@ class ExitCounts:
     def of_parts(cls, frames: Mapping[str, pl.DataFrame], arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
         """From what `parts` gave."""
         keys = {}
-        for key in KEYS:
+        counted = [name.removesuffix(".totals") for name in arrays if name.endswith(".totals")]
+        for key in (*KEYS, *(name for name in counted if name not in KEYS)):
             ids = Vocabulary.from_frame(frames[f"counted_{key}"], f"counted_{key}")
             keys[key] = KeyCounts(ids, *(arrays[f"{key}.{part}"] for part in ("exits", "reached", "totals")))
         return cls(arrays["hazards"], keys)

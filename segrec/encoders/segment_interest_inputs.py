@@ -12,7 +12,7 @@ import polars as pl
 
 from segrec.encoders.segment_interest_columns import Side, SideColumns, Surroundings
 from segrec.encoders.segment_interest_config import SegmentInterestConfig
-from segrec.encoders.segment_interest_counts import KNOWN_NAMES, ExitCounts
+from segrec.encoders.segment_interest_counts import KEYS, ExitCounts
 from segrec.encoders.segment_interest_past import PastFeatures
 from segrec.segments.batching import ViewTable
 from segrec.segments.content import ContentHistory
@@ -83,7 +83,7 @@ class SegmentInterestInputs:
         if not config.counted:
             inputs = cls(config, vocabularies, columns, None, scales, vector_width)
             return inputs, inputs.encode(train, log, surroundings)
-        counts = ExitCounts.count(train, width)
+        counts = ExitCounts.count(train, width, _counted_keys(config, columns))
         inputs = cls(config, vocabularies, columns, counts, scales, vector_width)
         whole, known = counts.out_of_fold(train, blocks)
         dense = inputs._dense(train, log, surroundings, whole)
@@ -107,7 +107,7 @@ class SegmentInterestInputs:
     @property
     def known_width(self) -> int:
         """Columns known of a segment."""
-        return 1 if self.counts is None else len(KNOWN_NAMES)
+        return 1 if self.counts is None else len(self.counts.known_names)
 
     def encode(self, views: pl.DataFrame, log: HistoryLog, surroundings: Surroundings) -> ViewTable:
         """Views that were not counted as a table; `log` holds past rows, maybe those of the views themselves too."""
@@ -165,3 +165,9 @@ class SegmentInterestInputs:
             rule=self.config.history,
             hazards=self.counts.hazards if self.counts is not None and self.config.body == "mlp" else None,
         )
+
+
+def _counted_keys(config: SegmentInterestConfig, columns: SideColumns) -> tuple[str, ...]:
+    """Ids, and the page: what a page makes of a click decides which early exits can occur there at all."""
+    pages = [column.name for column in columns.categories if column.side == "view" and column.name == config.page]
+    return (*KEYS, *pages)

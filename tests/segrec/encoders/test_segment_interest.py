@@ -148,7 +148,7 @@ def test_withheld_rows_leave_no_trace(
 
 def test_counts_of_training_views_come_from_other_blocks(small_log: pl.DataFrame) -> None:
     """An item seen on one day only has no count left for its own views."""
-    from segrec.encoders.segment_interest_counts import KNOWN_NAMES, VIEW_NAMES, ExitCounts
+    from segrec.encoders.segment_interest_counts import ExitCounts
 
     train = pl.DataFrame(
         {
@@ -158,13 +158,14 @@ def test_counts_of_training_views_come_from_other_blocks(small_log: pl.DataFrame
     )  # fmt: skip
     counts = ExitCounts.count(train, 4)
     whole, known = counts.out_of_fold(train, np.array([0, 0, 1, 2]))
-    views, reached = VIEW_NAMES.index("item_id_log_views"), KNOWN_NAMES.index("item_id_log_reached")
+    views = counts.view_names.index("item_id_log_views")
+    reached = counts.known_names.index("item_id_log_reached")
     assert whole[:, views] == pytest.approx([0, 0, np.log(2), np.log(2)])
     assert known[0, reached] == 0
     assert known[4, reached] == pytest.approx(np.log(2) / 3)
     everything, _ = counts.features(train)
     assert everything[:, views] == pytest.approx(np.log([3, 3, 3, 3]))
-    assert whole[:, VIEW_NAMES.index("author_id_log_views")].tolist()[2:] == [0, 0]
+    assert whole[:, counts.view_names.index("author_id_log_views")].tolist()[2:] == [0, 0]
 
 
 def test_dataset_without_vectors_is_told(interest_dataset: DatasetFolder) -> None:

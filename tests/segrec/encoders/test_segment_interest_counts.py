@@ -25,3 +25,21 @@ def test_features_do_not_depend_on_outcomes_of_the_own_block() -> None:
     assert (before[0][own] == after[0][own]).all()
     assert (before[1][own_segments] == after[1][own_segments]).all()
     assert not (before[1][~own_segments] == after[1][~own_segments]).all()
+
+
+def test_a_page_is_counted_as_one_more_key_and_survives_freezing() -> None:
+    """Views of page 1 never end in segment 0: its shift there is down, page 2's is up; order of parts is no matter."""
+    views = pl.DataFrame(
+        {
+            "user_id": [1, 2, 3, 4], "item_id": [1, 1, 1, 1], "author_id": [1, 1, 1, 1], "tab": [1, 1, 2, 2],
+            "n_segments": [2, 2, 2, 2], "exit_segment": [1, 2, 0, 0],
+        }
+    )  # fmt: skip
+    counts = ExitCounts.count(views, 4, ("item_id", "author_id", "user_id", "tab"))
+    _, known = counts.features(views)
+    shift = known[:, counts.known_names.index("tab_shrunk_by_5")]
+    assert shift[0] < 0 < shift[4]
+    frames, arrays = counts.parts()
+    thawed = ExitCounts.of_parts(frames, dict(sorted(arrays.items())))
+    assert thawed.known_names == counts.known_names
+    np.testing.assert_array_equal(thawed.features(views)[1], known)
