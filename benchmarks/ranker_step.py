@@ -6,7 +6,8 @@
 contestant runs in a process of its own, one after another, `rounds` times: ratios are medians of ratios within a round.
 Ours is what `segrec rank dcn_v2` runs: `distribute`, `fit`'s loop, the loss and AdamW, timed between batches. Bare
 TorchRec is FusedEmbeddingBagCollection (row-wise Adagrad) and a plain loop over the same cross network and MLP. The
-peers update every row of every table at each step (dense Adam, their default); TorchRec the touched rows alone.
+peers run their trainer's step with its default optimizer and penalties (dense Adam: every row of every table moves at
+each step); TorchRec moves the touched rows alone.
 """
 
 from __future__ import annotations
@@ -149,7 +150,8 @@ def torch_rechub(rows: int) -> Step:
 
     features = [SparseFeature(name, rows // TABLES, DIM) for name in NAMES]
     model = DCNv2(features, CROSS, {"dims": list(MLP), "activation": "relu"}, use_low_rank_mixture=False)
-    optimizer, given = torch.optim.Adam(model.parameters(), lr=1e-3), named_batches(rows)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=1e-5)  # CTRTrainer's
+    given = named_batches(rows)
 
     def step(number: int) -> None:
         columns, labels = given[number % BATCHES]
@@ -193,13 +195,12 @@ def fuxictr(rows: int) -> Step:
 
 
 def deepctr_torch(rows: int) -> Step:
-    """DCN (matrix), its l2 terms off: they run over every row of every table."""
+    """DCN (matrix) with the step of its fit(): l2 terms over every row of every table."""
     from deepctr_torch.inputs import SparseFeat
     from deepctr_torch.models import DCN
 
     columns = [SparseFeat(name, rows // TABLES, embedding_dim=DIM) for name in NAMES]
-    off = dict.fromkeys(("l2_reg_linear", "l2_reg_embedding", "l2_reg_cross"), 0)
-    model = DCN([], columns, cross_num=CROSS, cross_parameterization="matrix", dnn_hidden_units=MLP, **off)
+    model = DCN([], columns, cross_num=CROSS, cross_parameterization="matrix", dnn_hidden_units=MLP)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     given = [
         (torch.from_numpy(ids.T.astype(np.float32)), torch.from_numpy(labels)) for ids, labels in batches(rows)
@@ -209,7 +210,7 @@ def deepctr_torch(rows: int) -> Step:
         ids, labels = given[number % BATCHES]
         loss = nn.functional.binary_cross_entropy(model(ids).squeeze(), labels, reduction="sum")
         optimizer.zero_grad()
-        loss.backward()
+        (loss + model.get_regularization_loss()).backward()
         optimizer.step()
 
     return step
@@ -279,11 +280,7 @@ def compared(by_rows: dict[int, list[dict[str, dict[str, float]]]], clock: str) 
         size: min(PEERS, key=lambda name, each=each: middle(each, name, clock))
         for size, each in (("small", small), ("large", large))
     }
-    growth = {
-        name: statistics.median(r[name]["seconds"] for r in large)
-        / statistics.median(r[name]["seconds"] for r in small)
-        for name in CONTESTANTS
-    }
+    growth = {name: middle(large, name, clock) / middle(small, name, clock) for name in CONTESTANTS}
     return {
         "ours / bare, small": ratios(small, OURS, BARE, clock),
         "ours / bare, large": ratios(large, OURS, BARE, clock),
