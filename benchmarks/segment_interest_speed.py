@@ -68,7 +68,7 @@ def measure(dataset: DatasetFolder, variant: str, *, padded: bool, seconds: floa
     blocks = blocks_of(views, config.folds, dataset.meta.utc_offset_hours)
     extra = [config.page] if config.context and config.page in dataset.meta.context else []
     inputs, table = SegmentInterestInputs.learn(
-        config, columns, views, blocks, HistoryLog.of(views, extra), surroundings, slots
+        config, columns, views, blocks=blocks, log=HistoryLog.of(views, extra), surroundings=surroundings, width=slots
     )
     specs = table_specs(config, inputs.table_sizes)
     network = SegmentInterestNetwork(
