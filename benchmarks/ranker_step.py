@@ -2,7 +2,7 @@
 
     python benchmarks/ranker_step.py [--rows 26000,10400000] [--rounds 3] [--steps 12] [--out FILE.json]
 
-26 tables of width 16, batch 4,096, 3 full cross layers beside an MLP 256-128, one thread, the same random ids. Each
+26 tables of width 16, batch 4,096, 2 full cross layers beside an MLP 256-128, one thread, the same random ids. Each
 contestant runs in a process of its own, one after another, `rounds` times: ratios are medians of ratios within a round.
 Ours is what `segrec rank dcn_v2` runs: `distribute`, `fit`'s loop, the loss and AdamW, timed between batches. Bare
 TorchRec is FusedEmbeddingBagCollection (row-wise Adagrad) and a plain loop over the same cross network and MLP. The
@@ -35,7 +35,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-TABLES, DIM, BATCH, CROSS, MLP = 26, 16, 4096, 3, (256, 128)
+TABLES, DIM, BATCH, CROSS, MLP = 26, 16, 4096, 2, (256, 128)
 BATCHES, WARM = 4, 3
 NAMES = tuple(f"c{number}" for number in range(TABLES))
 OURS, BARE = "segrec_dcn_v2", "torchrec_bare"
