@@ -13,7 +13,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("fit")(fit)
 
 
-def fit(
+def fit(  # noqa: PLR0917 - typer makes them options
     encoder: Annotated[str, typer.Argument(metavar="ENCODER", help="segment_interest, or an installed one")],
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="dataset folder")],
     out: Annotated[Path, typer.Option("--out", metavar="RUN", help="run folder to write")],

@@ -13,7 +13,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("score")(score)
 
 
-def score(
+def score(  # noqa: PLR0917 - typer makes them options
     paths: Annotated[list[Path], typer.Argument(metavar="RUN DATASET", help="with --import: DATASET alone")],
     out: Annotated[Path, typer.Option("--out", metavar="SCORES.parquet", help="score table to write")],
     cross_fit: Annotated[

@@ -23,6 +23,7 @@ from segrec.records import (
     write_metric_rows,
     write_run_meta,
 )
+from segrec.segments.views import skip_views_of
 
 _PACKAGES = ("segrec", "torch", "torchrec", "fbgemm-gpu-cpu", "fbgemm-gpu", "polars", "numpy")
 
@@ -110,6 +111,8 @@ def _versions() -> dict[str, str]:
 def _metric_rows(name: str, config: FitConfig, dataset: DatasetFolder, result: FitResult) -> list[MetricRow]:
     variant = getattr(config, "variant", None)
     protocols = {"NLL": "exit", "NDCG@5": "masked_skip"}
+    valid = skip_views_of(dataset, ["valid"])
+    skipped = valid.filter(pl.col("exit_segment") < pl.col("n_segments")).height
     return [
         MetricRow(
             task="skip",
@@ -119,7 +122,7 @@ def _metric_rows(name: str, config: FitConfig, dataset: DatasetFolder, result: F
             seed=config.seed,
             metric=metric,
             value=value,
-            n=dataset.meta.rows["valid"],
+            n=skipped if metric.startswith("NDCG") else valid.height,
         )
         for metric, value in result.best.items()
     ]
