@@ -15,14 +15,19 @@ from segrec.records import KEY, DataError, DatasetFolder, Split
 
 Bools = npt.NDArray[np.bool_]
 
-Cohort = Literal["all", "warm", "cold", "warm_users", "cold_users", "warm_items", "cold_items"]
-COHORTS: tuple[Cohort, ...] = ("all", "warm", "cold", "warm_users", "cold_users", "warm_items", "cold_items")
-"warm: user and item both occur in train; cold: at least one does not; the others look at one side only."
+Cohort = Literal["all", "warm", "cold", "warm_users", "cold_users", "warm_items", "cold_items", "first_of_user"]
+COHORTS: tuple[Cohort, ...] = (
+    "all", "warm", "cold", "warm_users", "cold_users", "warm_items", "cold_items", "first_of_user",
+)  # fmt: skip
+"""warm: user and item both occur in train; cold: at least one does not; the next four look at one side only.
+
+first_of_user: each user's first row of the split. No model can have seen a label of these rows' users inside the split,
+so models that follow a user's history up to the minute and models that do not are compared there on equal terms."""
 
 
 @dataclass(frozen=True)
 class Outcomes:
-    """The n rows of a split, in the dataset's order."""
+    """The n rows of a split, in the dataset's order: by time."""
 
     rows: pl.DataFrame
     "user_id, item_id, time_ms, duration_ms; n rows."
@@ -56,6 +61,10 @@ class Outcomes:
         warm = {"users": self.warm_user, "items": self.warm_item, "": self.warm_user & self.warm_item}
         if name == "all":
             return np.ones(len(self.labels), dtype=np.bool_)
+        if name == "first_of_user":
+            first = np.zeros(len(self.labels), dtype=np.bool_)
+            first[np.unique(self.users, return_index=True)[1]] = True
+            return first
         temperature, _, side = name.partition("_")
         return warm[side] if temperature == "warm" else ~warm[side]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
@@ -20,7 +21,7 @@ Flag = Literal["is_click", "long_view"]
 "Labels whose probability a made world knows."
 SHOWN = ("AUC", "gauc_impression", "LogLoss", "NE", "calibration_ratio")
 "Metrics that are printed, for all rows; the file holds the others and the cohorts."
-COHORTS_SHOWN = ("all", "warm", "cold")
+COHORTS_SHOWN = ("all", "warm", "cold", "first_of_user")
 WIDTH = 150
 "Of printed tables where there is no terminal."
 
@@ -159,7 +160,7 @@ def _show(rows: Sequence[MetricRow], outcomes: Outcomes) -> None:
     for cohort in COHORTS_SHOWN:
         own = [row for row in over_seeds if row.cohort == cohort]
         for title, metrics in (("", SHOWN), (", share of the oracle's lift", [ORACLE_SHARE + name for name in SHOWN])):
-            asked = [row for row in own if row.metric in metrics]
+            asked = [row for row in own if row.metric in metrics and not math.isnan(row.value)]
             if not asked:
                 continue
             present = [metric for metric in metrics if any(row.metric == metric for row in asked)]

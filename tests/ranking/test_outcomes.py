@@ -44,6 +44,7 @@ def test_cohorts(small):
         "warm": [1, 0, 0, 0], "cold": [0, 1, 1, 1],
         "warm_users": [1, 0, 1, 0], "cold_users": [0, 1, 0, 1],
         "warm_items": [1, 1, 0, 0], "cold_items": [0, 0, 1, 1],
+        "first_of_user": [1, 1, 1, 0],
     }  # fmt: skip
 
 
