@@ -46,12 +46,12 @@ def demo(
 def _show(result: DemoResult) -> None:
     from rich.console import Console
 
-    console = Console(width=None if Console().is_terminal else 110, highlight=False)
+    console = Console(width=None if Console().is_terminal else 130, highlight=False)
     skip = list(_lines(result.skip, SKIP_MODELS, {"NLL": "exit", "NDCG@5": "masked_skip"}, "NLL"))
-    console.print(_table("Where views end (test views, all)", ["NLL", "NDCG@5"], skip))
+    console.print(_table("Where views end (test views, all)", ["NLL", "NDCG@5"], "NLL", skip))
     protocol = result.ctr[0].protocol
     ctr = list(_lines(result.ctr, CTR_MODELS, {"AUC": protocol, "gauc_impression": protocol}, "AUC"))
-    console.print(_table(f"{protocol} (test rows, all)", ["AUC", "gauc_impression"], ctr))
+    console.print(_table(f"{protocol} (test rows, all)", ["AUC", "gauc_impression"], "AUC", ctr))
     for line in _gain(result.ctr):
         console.print(line)
     console.print(f"{result.seconds:.0f} s in all; the page: {result.page}", soft_wrap=True)
@@ -77,10 +77,12 @@ def _cell(row: MetricRow | None) -> str:
     return f"{row.value:.4f}" + ("" if row.low is None or row.high is None else f" [{row.low:.4f}, {row.high:.4f}]")
 
 
-def _table(title: str, metrics: Sequence[str], lines: Sequence[Sequence[str]]) -> object:
+def _table(title: str, metrics: Sequence[str], share: str, lines: Sequence[Sequence[str]]) -> object:
     from rich.table import Table
 
-    table = Table("model", *metrics, "of the oracle's lift", title=title, title_justify="left", title_style="bold")
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for name in ("model", *metrics, f"{share}: of the oracle's lift"):
+        table.add_column(name, overflow="fold")
     for line in lines:
         table.add_row(*line)
     return table

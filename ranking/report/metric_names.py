@@ -34,7 +34,7 @@ _MEANING = {
 }
 _ORDER = [
     "NLL", "NDCG@5", "HR@1", "HR@5", "NDCG@1", "NDCG@10", "HR@10", "AUC", "concordance", "ECE",
-    "gauc_impression", "gauc_mean", "gauc_positive", "gauc_groups", "LogLoss", "NE", "F1", "calibration_ratio",
+    "gauc_impression", "LogLoss", "NE", "calibration_ratio", "gauc_mean", "gauc_positive", "F1", "gauc_groups",
 ]  # fmt: skip
 
 

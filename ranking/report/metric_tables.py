@@ -11,6 +11,8 @@ from segrec.records import MetricRow
 
 TASKS = {"skip": "Skip prediction", "ctr": "CTR prediction", "highlight": "Highlight ranking"}
 
+_PLACEBO = "+placebo_"
+
 PROTOCOLS = {
     "fit": "measured while fitting",
     "exit": "the whole distribution: exit in a segment, or watched to the end",
@@ -104,8 +106,8 @@ def _place(row: MetricRow) -> tuple[str, ...]:
 
 
 def is_own(model: str, own: Sequence[str]) -> bool:
-    """True for a run's model, its variants and its placebos."""
-    return any(model == name or model.startswith((f"{name}:", f"{name}+", f"{name} ")) for name in own)
+    """True for a run's model and its variants, not for placebos."""
+    return _PLACEBO not in model and any(model == name or model.startswith((f"{name}:", f"{name} ")) for name in own)
 
 
 def model_label(row: MetricRow) -> str:
