@@ -1,4 +1,4 @@
-"""Exit counts of items, authors and users as features, each training view without its own block of time.
+"""Exit counts of items, authors and pages as features, each training view without its own block of time.
 
 Legend: V views, T their segments (view after view), W grid width, n ids of a key.
 """
@@ -21,7 +21,9 @@ from segrec.tables.vocabulary import FIRST_KNOWN
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
-KEYS = ("item_id", "author_id", "user_id")
+KEYS = ("item_id", "author_id")
+"""Not the user: counts from a user's other days run against the label (few views a user), and the view's own past,
+as of its time, tells more; see `segment_interest_past`."""
 STRENGTHS = (5.0, 20.0, 80.0)
 "Views' worth of trust in the (length, position) hazard: a network that sees all three picks its own."
 

@@ -35,7 +35,7 @@ def test_a_page_is_counted_as_one_more_key_and_survives_freezing() -> None:
             "n_segments": [2, 2, 2, 2], "exit_segment": [1, 2, 0, 0],
         }
     )  # fmt: skip
-    counts = ExitCounts.count(views, 4, ("item_id", "author_id", "user_id", "tab"))
+    counts = ExitCounts.count(views, 4, ("item_id", "author_id", "tab"))
     _, known = counts.features(views)
     shift = known[:, counts.known_names.index("tab_shrunk_by_5")]
     assert shift[0] < 0 < shift[4]
