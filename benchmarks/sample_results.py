@@ -91,11 +91,13 @@ def world(part: Part) -> Path:
 
 
 def skip_world(part: Part) -> None:
-    skip(part, world(part))
+    skip(part, world(part), variants=("hazard",))
 
 
-def ctr(part: Part, dataset: Path, labels: tuple[str, ...] = LABELS) -> None:
-    """DCN-V2 with scores as features, with placebos and without; then SegRec weighting against it."""
+def ctr(
+    part: Part, dataset: Path, labels: tuple[str, ...] = LABELS, uses: tuple[str, ...] = ("features", "weights")
+) -> None:
+    """DCN-V2 with the scores of one encoder as features and as SegRec weights, each beside none and placebos."""
     encoder = part.segrec(
         "fit", "segment_interest", dataset, "--set", "variant=hazard", "--set", "seed=1",
         makes=part.work / f"{dataset.name}_hazard_1",
@@ -105,10 +107,10 @@ def ctr(part: Part, dataset: Path, labels: tuple[str, ...] = LABELS) -> None:
     )
     tables = {}
     for label in labels:
-        with_scores = ranked(part, dataset, label, scores, "features")
-        weighted = ranked(part, dataset, label, scores, "weights")
-        tables[f"{label} features"] = evaluated(part, dataset, with_scores, f"{label}_features", "--placebo")
-        tables[f"{label} weights"] = evaluated(part, dataset, weighted, f"{label}_weights", "--placebo")
+        for use in uses:
+            runs = ranked(part, dataset, label, scores, use)
+            file = part.work / f"ctr_{dataset.name}_{label}_{use}.json"
+            tables[f"{label} {use}"] = part.segrec("evaluate", "ctr", *runs, dataset, "--placebo", makes=file)
     part.finish(tables)
 
 
@@ -122,16 +124,12 @@ def ranked(part: Part, dataset: Path, label: str, scores: Path, use: str) -> lis
     ]  # fmt: skip
 
 
-def evaluated(part: Part, dataset: Path, runs: list[Path], name: str, *more: str) -> Path:
-    return part.segrec("evaluate", "ctr", *runs, dataset, *more, makes=part.work / f"ctr_{dataset.name}_{name}.json")
-
-
 def ctr_kuairand(part: Part) -> None:
     ctr(part, kuairand(part))
 
 
 def ctr_world(part: Part) -> None:
-    ctr(part, world(part))
+    ctr(part, world(part), uses=("features",))
 
 
 PARTS: dict[str, Callable[[Part], None]] = {
