@@ -30,7 +30,7 @@ demo: $(STAMP)  ## the whole way on a made world: segment interest, scores, rank
 	$(VENV)/bin/segrec demo --overwrite
 
 test: $(STAMP)  ## all tests (SAMPLES=DIR adds those on real samples)
-	$(VENV)/bin/python -m pytest $(if $(SAMPLES),--samples $(SAMPLES))
+	$(VENV)/bin/python -m pytest $(if $(SAMPLES),--samples=$(SAMPLES))
 
 lint: $(VENV)/.dev  ## style and the direction of imports
 	$(VENV)/bin/ruff check .

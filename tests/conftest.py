@@ -16,7 +16,7 @@ def samples(request: pytest.FixtureRequest) -> Path:
     """The folder of real samples; tests that need it skip without it."""
     folder: Path | None = request.config.getoption("--samples")
     if folder is None:
-        pytest.skip("real samples not given: run pytest --samples DIR (make test SAMPLES=DIR)")
+        pytest.skip("real samples not given: run pytest --samples=DIR (make test SAMPLES=DIR)")
     if not folder.is_dir():
         pytest.fail(f"--samples {folder} is not a folder")
     return folder.resolve()
