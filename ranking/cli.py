@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import typer
@@ -29,6 +30,8 @@ def build_app() -> typer.Typer:
 
 def main() -> None:
     """Runs the command line; bad input becomes one line on stderr and exit code 2."""
+    # A notice of torch to its own callers, printed whenever TorchRec traces a module; users can do nothing about it.
+    logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
     try:
         build_app()()
     except SegrecError as error:
