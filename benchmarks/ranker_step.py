@@ -17,7 +17,6 @@ import contextlib
 import io
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -25,7 +24,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +31,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 import torch
+from machine import write_result
 from torch import Tensor, nn
 
 TABLES, DIM, BATCH, CROSS, MLP = 26, 16, 4096, 2, (256, 128)
@@ -292,23 +291,12 @@ def compared(by_rows: dict[int, list[dict[str, dict[str, float]]]], clock: str) 
     }
 
 
-def machine() -> dict[str, Any]:
-    packages = ("segrec", "torch", "torchrec", "fbgemm-gpu-cpu", "torch-rechub", "fuxictr", "deepctr-torch", "numpy")
-    found = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
-    models = [line.split(":", 1)[1].strip() for line in found.splitlines() if line.startswith("model name")]
-    return {
-        "cpu": models[0] if models else platform.processor(), "cores": os.cpu_count(), "threads": 1,
-        "python": platform.python_version(), **{package: version(package) for package in packages},
-    }  # fmt: skip
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--rows", default="26000,10400000", help="over all tables")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--contestant", choices=CONTESTANTS, help="run one, print its JSON")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "ranker_step.json")
     options = parser.parse_args()
     if options.contestant:
         with contextlib.redirect_stdout(io.StringIO()):
@@ -325,13 +313,11 @@ def main() -> None:
                 for name, found in by_rows[rows][-1].items()
             )
             print(f"{rows:,} rows, round {number + 1}: {told}", flush=True)
-    result = {"machine": machine(), "wall": compared(by_rows, "seconds"), "rounds": by_rows}
-    result["cpu"] = compared(by_rows, "cpu_seconds")
+    result = {"wall": compared(by_rows, "seconds"), "cpu": compared(by_rows, "cpu_seconds")}
     for clock in ("wall", "cpu"):
         for name, value in result[clock].items():
             print(f"{value:6.2f}  {clock}: {name}")
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result("ranker_step", threads=1, **result, rounds=by_rows)
 
 
 if __name__ == "__main__":

@@ -10,23 +10,21 @@ times: 11,713,045 rows of 1,000 users over 4,369,953 videos and 31 days, sorted 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
+
+from machine import write_result
 
 ROWS, USERS, VIDEOS, DAYS = 11_713_045, 1_000, 4_369_953, 31
 FIRST_MS = 1_649_347_200_000  # 2022-04-08 00:00 in UTC+8
 SECOND_FILE_DAY = 14  # 2022-04-22
 BLOCKS = 40
 DAY_MS = 86_400_000
-RESULT = Path(__file__).parent / "results" / "read_speed.json"
 
 
 def make_log(samples: Path, folder: Path, times: int) -> None:
@@ -109,15 +107,7 @@ def main() -> None:
         runs.append(run)
     if asked.folder is None:
         shutil.rmtree(place)
-    RESULT.parent.mkdir(exist_ok=True)
-    machine = {"processor": _processor(), "cores": os.cpu_count(), "system": platform.platform()}
-    versions = {name: version(name) for name in ("segrec", "polars", "pyarrow")} | {"python": platform.python_version()}
-    RESULT.write_text(json.dumps({"machine": machine, "versions": versions, "runs": runs}, indent=1) + "\n")
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    write_result("read_speed", runs=runs)
 
 
 if __name__ == "__main__":

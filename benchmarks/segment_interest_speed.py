@@ -1,19 +1,17 @@
 """Speed of the segment-interest encoder on one thread: ours beside a 40-slot padded run of the same network.
 
-    python benchmarks/segment_interest_speed.py DATASET [--out benchmarks/results/segment_interest_speed.json]
+    python benchmarks/segment_interest_speed.py DATASET
 
 DATASET: a dataset folder, e.g. the SegMM sample read with `segrec read segmm ... --split users`. Counted are views a
 second: training = batch making, forward, loss, backward, optimizer; scoring = batch making and forward of all views.
-The authors' network (SegMMInterest, d = 64, 6 layers, 2 heads, 40 slots, one core of a cloud CPU, same sample) was
-measured by us at 487 views/s in training and 1,780 views/s in scoring; it is quoted, not run here.
+The authors' network (SegMMInterest, d = 64, 6 layers, 2 heads, 40 slots, one core, same sample) is quoted, not run
+here: 487 views/s in training and 1,780 views/s in scoring, measured once on another machine.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
+from machine import write_result
 
 from segrec.encoders.segment_interest_columns import SideColumns, Surroundings
 from segrec.encoders.segment_interest_config import SegmentInterestConfig
@@ -42,7 +41,6 @@ SETTINGS = {"paper": ["variant=paper", "width=64", "layers=6", "heads=2"], "haza
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", type=Path)
-    parser.add_argument("--out", type=Path, default=None)
     parser.add_argument("--seconds", type=float, default=20.0, help="for each measurement, at least")
     asked = parser.parse_args()
     torch.set_num_threads(1)
@@ -53,10 +51,7 @@ def main() -> None:
         measure(dataset, "hazard", padded=False, seconds=asked.seconds),
     ]
     show(rows)
-    if asked.out is not None:
-        told = {"rows": rows, "authors": AUTHORS, "machine": machine(), "dataset": dataset.meta.format}
-        asked.out.parent.mkdir(parents=True, exist_ok=True)
-        asked.out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    write_result("segment_interest_speed", rows=rows, authors=AUTHORS, dataset=dataset.meta.format, threads=1)
 
 
 def measure(dataset: DatasetFolder, variant: str, *, padded: bool, seconds: float) -> dict[str, object]:
@@ -123,15 +118,6 @@ def show(rows: list[dict[str, object]]) -> None:
         training, scoring = float(str(row["training"])), float(str(row["scoring"]))
         shares = f"   x {training / AUTHORS['training']:.1f}, x {scoring / AUTHORS['scoring']:.1f} of the authors'"
         print(f"{row['model']!s:26}{row['form']!s:16}{training:12,.0f}{scoring:12,.0f}{shares}")
-
-
-def machine() -> dict[str, str]:
-    model = ""
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line]
-        model = names[0] if names else ""
-    return {"processor": model, "python": platform.python_version(), "torch": torch.__version__, "threads": "1"}
 
 
 if __name__ == "__main__":

@@ -8,18 +8,14 @@ Views are drawn: lengths 1 .. 40, hazards below 0.3, exits from the hazards them
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import resource
 import time
 from collections.abc import Callable
-from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 import torch
+from machine import write_result
 
 from segrec.encoders.exit_table import Outcomes
 from segrec.encoders.prediction import ExitPrediction
@@ -35,7 +31,6 @@ from segrec.skip_evaluation import Entry, measure, skip_cohorts, skip_rows
 from segrec.skip_evaluation.protocols import slot_scores
 
 SLOTS, USERS, ITEMS = 40, 27_000, 100_000
-RESULT = Path(__file__).parent / "results" / "skip_metrics_speed.json"
 
 
 def made_views(views: int) -> tuple[ExitPrediction, pl.DataFrame]:
@@ -101,21 +96,11 @@ def main() -> None:
     measured = measure(predicted, predicted, outcomes, cohorts, SLOTS)
     entries = [Entry(name, None, name == "b", measured) for name in ("item_shrunk", "b")]
     timed("1,000 replicates, 2 models", lambda: skip_rows(entries, cohorts, "test", seed=0), other)
-    versions = {name: version(name) for name in ("segrec", "torch", "numpy")} | {"python": platform.python_version()}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    report = {
-        "machine": {"processor": _processor(), "cores": os.cpu_count(), "system": platform.platform()},
-        "versions": versions,
-        "views": asked.views, "slots": SLOTS, "threads": asked.threads,
-        "seconds": metrics, "seconds_all_protocols": total, "seconds_beside": other, "peak_bytes": peak,
-    }  # fmt: skip
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(report, indent=1) + "\n")
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    write_result(
+        "skip_metrics_speed", views=asked.views, slots=SLOTS, threads=asked.threads, seconds=metrics,
+        seconds_all_protocols=total, seconds_beside=other, peak_bytes=peak,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":
