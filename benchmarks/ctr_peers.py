@@ -1,6 +1,6 @@
 """CTR peers side by side on one dataset folder: same features, same tuning budget, same early stopping, three seeds.
 
-    python benchmarks/ctr_peers.py DATASET [--labels is_click,long_view] [--peers lightgbm,...] [--out FILE.json]
+    python benchmarks/ctr_peers.py DATASET [--labels is_click,long_view] [--peers lightgbm,...] [--keep FOLDER]
 
 Every peer tries `BUDGET` settings at seed 0 and keeps the one with the lowest valid log loss; that one is fitted with
 each seed, and only its test predictions are measured. All stop by valid log loss; torch peers run their authors' model
@@ -28,12 +28,13 @@ import numpy as np
 import polars as pl
 import torch
 from ctr_inputs import BIG, PeerInputs, fold_rates, read_inputs
+from machine import write_result
 from rich.console import Console
 from rich.table import Table
 from scipy import sparse
 from torch import Tensor, nn
 
-from ranking.evaluation import METRICS, Prediction, metric_rows
+from ranking.evaluation import Prediction, metric_rows
 from ranking.labels import fit_label
 from ranking.outcomes import Outcomes
 from ranking.prediction import predict
@@ -41,7 +42,7 @@ from ranking.prediction_files import read_predictions
 from ranking.rankers.dcn_v2 import DcnV2Config
 from ranking.training.ranker_run import train_ranker
 from segrec.metrics.log_loss import log_loss
-from segrec.records import KEY, DatasetFolder, MetricRow, write_metric_rows
+from segrec.records import KEY, DatasetFolder, MetricRow
 
 SEEDS = (0, 1, 2)
 BUDGET = 4
@@ -302,7 +303,7 @@ def main() -> None:
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--labels", default="is_click,long_view")
     parser.add_argument("--peers", default=",".join(PEERS), help="the first is compared with all others")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "ctr_peers.json")
+    parser.add_argument("--name", default="ctr_peers", help="of the file in benchmarks/results")
     parser.add_argument("--keep", type=Path, help="folder of test predictions: written, and read again when there")
     options = parser.parse_args()
     names = options.peers.split(",")
@@ -316,8 +317,11 @@ def main() -> None:
         found = metric_rows(outcomes, predictions, pairs, cohorts=("all", "warm", "cold"))
         rows += found
         show(found, label, console)
-    write_metric_rows(options.out, rows)
-    console.print(f"wrote {options.out}; metrics: {', '.join(METRICS)}")
+    written = write_result(
+        options.name, dataset=dataset.meta.format, fingerprint=dataset.meta.fingerprint, budget=BUDGET,
+        rows=[row.model_dump(mode="json") for row in rows],
+    )  # fmt: skip
+    console.print(f"wrote {written}")
 
 
 if __name__ == "__main__":
