@@ -46,9 +46,14 @@ class Part:
 
     def finish(self, rows: dict[str, Path]) -> None:
         """Writes results/NAME.json with the rows over seeds."""
-        kept = {key: [row for row in json.loads(file.read_text()) if row["seed"] is None] for key, file in rows.items()}
+        kept = {key: [row for row in json.loads(file.read_text()) if quoted(row)] for key, file in rows.items()}
         seconds = round(time.perf_counter() - self.start)
         write_result(self.name, commands=self.commands, seeds=SEEDS, seconds=seconds, rows=kept)
+
+
+def quoted(row: dict[str, object]) -> bool:
+    """Rows over seeds, without the single positions of the exit curve."""
+    return row["seed"] is None and not str(row["metric"]).startswith("exit_share@")
 
 
 def kuairand(part: Part, only: str | None = None) -> Path:
