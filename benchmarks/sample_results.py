@@ -99,10 +99,8 @@ def skip_world(part: Part) -> None:
     skip(part, world(part), variants=("hazard",))
 
 
-def ctr(
-    part: Part, dataset: Path, labels: tuple[str, ...] = LABELS, uses: tuple[str, ...] = ("features", "weights")
-) -> None:
-    """DCN-V2 with the scores of one encoder as features and as SegRec weights, each beside none and placebos."""
+def ctr(part: Part, dataset: Path, labels: tuple[str, ...], weights: bool) -> None:
+    """DCN-V2 with the scores of one encoder as features, beside none and placebos; then as SegRec weights."""
     encoder = part.segrec(
         "fit", "segment_interest", dataset, "--set", "variant=hazard", "--set", "seed=1",
         makes=part.work / f"{dataset.name}_hazard_1",
@@ -112,10 +110,16 @@ def ctr(
     )
     tables = {}
     for label in labels:
-        for use in uses:
-            runs = ranked(part, dataset, label, scores, use)
-            file = part.work / f"ctr_{dataset.name}_{label}_{use}.json"
-            tables[f"{label} {use}"] = part.segrec("evaluate", "ctr", *runs, dataset, "--placebo", makes=file)
+        features = ranked(part, dataset, label, scores, "features")
+        placebos = part.work / f"ctr_{dataset.name}_{label}_features"
+        file = placebos.with_suffix(".json")
+        tables[f"{label} features"] = part.segrec("evaluate", "ctr", *features, dataset, "--placebo", makes=file)
+        if weights:
+            without = [placebos / run.name / f"without.{seed}" for run, seed in zip(features, SEEDS, strict=True)]
+            against = [word for run in without for word in ("--against", run)]
+            file = part.work / f"ctr_{dataset.name}_{label}_weights.json"
+            runs = ranked(part, dataset, label, scores, "weights")
+            tables[f"{label} weights"] = part.segrec("evaluate", "ctr", *runs, dataset, *against, makes=file)
     part.finish(tables)
 
 
@@ -130,11 +134,11 @@ def ranked(part: Part, dataset: Path, label: str, scores: Path, use: str) -> lis
 
 
 def ctr_kuairand(part: Part) -> None:
-    ctr(part, kuairand(part))
+    ctr(part, kuairand(part), LABELS, weights=True)
 
 
 def ctr_world(part: Part) -> None:
-    ctr(part, world(part), uses=("features",))
+    ctr(part, world(part), ("is_click",), weights=False)
 
 
 PARTS: dict[str, Callable[[Part], None]] = {
