@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def new_folder(out: Path, *, overwrite: bool = False, resumable: bool = False) -
     out = Path(out)
     if out.exists() and not overwrite:
         raise DataError(out, "exists already", fix="choose another --out, or pass --overwrite")
-    with _one_line_on_os_error(out):
+    with _one_line_on_os_error(out, _NO_SUCH_PLACE):
         out.parent.mkdir(parents=True, exist_ok=True)
         if resumable:
             building = partial_folder(out)
@@ -58,7 +58,7 @@ def new_file(out: Path) -> Iterator[Path]:
     :raises DataError: the folder of `out` cannot be written, or the disk is full.
     """
     out = Path(out)
-    with _one_line_on_os_error(out):
+    with _one_line_on_os_error(out, _NO_SUCH_PLACE):
         out.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{out.name}.", suffix=out.suffix, dir=out.parent)
         os.close(handle)
@@ -83,21 +83,22 @@ def _replace_folder(building: Path, out: Path) -> None:
 
 
 _WRITE_PROBLEMS = {errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EDQUOT, errno.EEXIST}
-
+_NO_SUCH_PLACE = frozenset({errno.ENOENT})
+"Where a folder cannot even be made; later on a missing file would be a mistake of ours."
 
 _NUMBERED = re.compile(r"\(os error (\d+)\)")
 "polars says the number in its message only."
 
 
 @contextmanager
-def _one_line_on_os_error(out: Path) -> Iterator[None]:
+def _one_line_on_os_error(out: Path, more: Set[int] = frozenset()) -> Iterator[None]:
     try:
         yield
     except (OSError, PolarsError) as error:
         number = getattr(error, "errno", None)
         if number is None and (told := _NUMBERED.search(str(error))):
             number = int(told[1])
-        if number not in _WRITE_PROBLEMS:
+        if number is None or number not in _WRITE_PROBLEMS | more:
             raise
         raise DataError(
             out, f"cannot be written: {os.strerror(number)}", fix="free space or choose another --out"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -113,3 +114,10 @@ def test_a_file_where_a_folder_should_be(tmp_path, kind):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written"), kind(tmp_path / "file" / "out"):
         pass
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs /proc, where nobody can make a folder")
+def test_a_place_where_no_folder_can_be_made_is_one_line() -> None:
+    for make in (new_folder, new_file):
+        with pytest.raises(DataError, match="cannot be written"), make(Path("/proc/nothing/here/out")):
+            pass
