@@ -138,7 +138,17 @@ def ctr_kuairand(part: Part) -> None:
 
 
 def ctr_world(part: Part) -> None:
-    ctr(part, world(part), ("is_click",), weights=False)
+    """is_click with score features beside none; the oracle knows what there was to gain."""
+    dataset = world(part)
+    encoder = part.segrec(
+        "fit", "segment_interest", dataset, "--set", "variant=hazard", "--set", "seed=1",
+        makes=part.work / "world_hazard_1",
+    )  # fmt: skip
+    scores = part.segrec("score", encoder, dataset, "--cross-fit", "4", makes=part.work / "scores_world.parquet")
+    scored = ranked(part, dataset, "is_click", scores, "features")
+    without = [word for run in ranked(part, dataset, "is_click", scores, "none") for word in ("--against", run)]
+    file = part.segrec("evaluate", "ctr", *scored, dataset, *without, makes=part.work / "ctr_world.json")
+    part.finish({"is_click features": file})
 
 
 PARTS: dict[str, Callable[[Part], None]] = {
