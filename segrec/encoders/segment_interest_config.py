@@ -107,7 +107,7 @@ class SegmentInterestConfig(FitConfig):
     prior_offset: bool = True
     "Starts each segment at the log-odds of the smoothed (length, position) hazard (loss hazard only)."
     context: bool = True
-    "Context, user and item side features, exit counts of item, author and user, and what past views showed."
+    "Context, user and item side features, exit counts of item, author and page, and what past views showed."
     page: str = "tab"
     "Context column whose equal value makes a past view one of the same page; ignored where there is none."
     topic: str = "tag"
