@@ -14,6 +14,8 @@ BUILD := $(if $(CUDA),cuda,cpu)
 STAMP := $(VENV)/.installed-$(BUILD)
 CONSTRAINTS := packaging/constraints.txt
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
+# Without QUIET= pip tells only what goes wrong.
+QUIET ?= --quiet
 
 # Neither build of torch is sure to be on pip's default index: ask PyTorch's own first, quickly, then go on without it.
 PYTORCH_INDEX := https://download.pytorch.org/whl/$(if $(CUDA),cu130,cpu)
@@ -45,7 +47,7 @@ types: $(VENV)/.dev  ## strict type check
 	$(VENV)/bin/mypy
 
 bench-extra: $(STAMP)  ## the peers and baselines that benchmarks/ and LightGBM's prior need
-	$(PIP) install -c $(CONSTRAINTS) -e '.[test,bench]'
+	$(PIP) install $(QUIET) -c $(CONSTRAINTS) -e '.[test,bench]'
 
 venv: $(STAMP)  ## only the environment
 
@@ -62,16 +64,17 @@ check-python:
 $(STAMP): pyproject.toml $(CONSTRAINTS) packaging/fbgemm-gpu-shim/pyproject.toml | check-python
 	@if [ -n "$$(find $(VENV) -maxdepth 1 -name '.installed-*' ! -name '.installed-$(BUILD)' 2>/dev/null)" ]; then \
 	  echo "$(VENV) holds the other build of torch: making it anew"; rm -rf $(VENV); fi
+	@echo "making $(VENV) ($(BUILD)): a minute or two, a few hundred megabytes"
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 ifdef TORCH_INDEX
-	$(PIP) install --no-deps --index-url $(TORCH_INDEX) $(FROM_TORCH_INDEX)
+	$(PIP) install $(QUIET) --no-deps --index-url $(TORCH_INDEX) $(FROM_TORCH_INDEX)
 else
-	$(PIP) install --no-deps --timeout 10 --retries 0 --index-url $(PYTORCH_INDEX) $(FROM_TORCH_INDEX) || \
+	$(PIP) install $(QUIET) --no-deps --timeout 10 --retries 0 --index-url $(PYTORCH_INDEX) $(FROM_TORCH_INDEX) || \
 	  echo "$(PYTORCH_INDEX) gave no torch: taking what pip finds elsewhere"
 endif
-	$(PIP) install -c $(CONSTRAINTS) $(FBGEMM) -e '.[test]'
+	$(PIP) install $(QUIET) -c $(CONSTRAINTS) $(FBGEMM) -e '.[test]'
 	@touch $@
 
 $(VENV)/.dev: $(STAMP)
-	$(PIP) install -c $(CONSTRAINTS) -e '.[test,dev]'
+	$(PIP) install $(QUIET) -c $(CONSTRAINTS) -e '.[test,dev]'
 	@touch $@

@@ -65,6 +65,8 @@ class DemoConfig(Config):
     "Of the out-of-fold scores for train rows."
     ranker_epochs: PositiveInt = 6
     ranker_batch_size: PositiveInt = 512
+    ranker_cross_rank: PositiveInt | None = 32
+    "Low-rank cross layers: five rankers are trained."
 
 
 @dataclass(frozen=True)
@@ -144,11 +146,11 @@ def _stage(tell: Callable[[str], None], name: str) -> Iterator[Callable[[str], N
 def _simulate(folder: Path, config: DemoConfig, overwrite: bool) -> str:
     sizes = {
         "seed": config.seed,
-        "viewers.users": config.users,
-        "videos.items": config.items,
-        "exposure.impressions_per_user": config.impressions_per_user,
+        "viewers": {"users": config.users},
+        "videos": {"items": config.items},
+        "exposure": {"impressions_per_user": config.impressions_per_user},
     }
-    world = make_short_video(ShortVideoConfig.of(sets=[f"{key}={value}" for key, value in sizes.items()]))
+    world = make_short_video(ShortVideoConfig.checked(sizes))
     write_short_video(world, folder, format=FORMAT, overwrite=overwrite)
     return f"{world.impressions.height:,} impressions of {config.users:,} users, in {FORMAT}'s files"
 
@@ -159,14 +161,19 @@ def _read(source: Path, folder: Path, overwrite: bool) -> DatasetFolder:
 
 
 def _fit(dataset: DatasetFolder, folder: Path, config: DemoConfig, overwrite: bool) -> RunFolder:
-    sets = [f"epochs={config.encoder_epochs}", f"seed={config.seed}"]
-    settings = find_encoder(ENCODER).Config.of(sets=sets)
+    settings = find_encoder(ENCODER).Config.checked({"epochs": config.encoder_epochs, "seed": config.seed})
     return fit_encoder(ENCODER, settings, dataset, folder, overwrite=overwrite)[0]
 
 
 def _rank(dataset: DatasetFolder, scores: ScoreTable, out: Path, config: DemoConfig, overwrite: bool) -> _Rankers:
-    sets = [f"epochs={config.ranker_epochs}", f"batch_size={config.ranker_batch_size}", f"seed={config.seed}"]
-    settings = find_ranker(RANKER).config.of(sets=sets)
+    settings = find_ranker(RANKER).config.checked(
+        {
+            "epochs": config.ranker_epochs,
+            "batch_size": config.ranker_batch_size,
+            "cross_rank": config.ranker_cross_rank,
+            "seed": config.seed,
+        }
+    )
     folder = out / "ranker_with_scores"
     run, _ = train_ranker(RANKER, dataset, folder, label=LABEL, config=settings, scores=scores, overwrite=overwrite)
     return _Rankers(run, dict(placebo_runs(run, dataset, out / "controls")))
