@@ -82,7 +82,16 @@ def _replace_folder(building: Path, out: Path) -> None:
         building.rename(out)
 
 
-_WRITE_PROBLEMS = {errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EDQUOT, errno.EEXIST}
+_WRITE_PROBLEMS = {
+    errno.ENOSPC,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EDQUOT,
+    errno.EEXIST,
+    errno.EISDIR,
+}
 _NO_SUCH_PLACE = frozenset({errno.ENOENT})
 "Where a folder cannot even be made; later on a missing file would be a mistake of ours."
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 
 from ranking.cli import build_app
 from ranking.demo import DemoConfig, DemoResult, run_demo
+from ranking.report import write_page
 from segrec.records import ConfigError, DataError, RunFolder, ScoreTable, read_metric_rows
 
 SMALL = {
@@ -78,6 +80,16 @@ def test_page_shows_every_section(made: tuple[Path, DemoResult, list[str]]) -> N
     assert "Not shown" not in html
     for text in ("the made world's truth", "With and without scores", "Calibration (test rows)", "placebo_shuffled"):
         assert text in html
+
+
+def test_page_of_an_encoder_alone_is_drawn_from_its_frozen_weights(
+    made: tuple[Path, DemoResult, list[str]], tmp_path: Path
+) -> None:
+    run = tmp_path / "encoder"
+    shutil.copytree(made[0] / "encoder", run)
+    html = write_page(run).read_text(encoding="utf-8")
+    assert "Scores of segment_interest:hazard for views of the test rows" in html
+    assert "Leaving a segment that was reached" in html
 
 
 def test_command_ends_with_tables_and_page(tmp_path: Path) -> None:

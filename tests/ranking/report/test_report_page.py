@@ -119,6 +119,12 @@ def test_damaged_files_are_named(encoder_run: Path, name: str, text: str, told: 
     assert not (encoder_run / "report.html").exists()
 
 
+def test_a_folder_as_out_is_refused(encoder_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cannot be written: Is a directory"):
+        write_page(encoder_run, tmp_path)
+    assert not list(tmp_path.parent.glob(f".{tmp_path.name}*"))
+
+
 def test_command_prints_the_place_and_refuses_a_folder_without_runs(encoder_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "page.html"
     done = CliRunner().invoke(build_app(), ["report", str(encoder_run), "--out", str(out)])
