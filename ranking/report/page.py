@@ -63,7 +63,9 @@ class Page:
     title: str
     runs: list[RunPart]
     datasets: list[DatasetFolder]
-    tables: dict[str, list[MetricTable] | Absent]
+    tables: dict[str, list[MetricTable]]
+    unmeasured: dict[str, Absent]
+    "Tasks without a test row."
     differences: dict[str, list[Differences]]
     calibrations: dict[str, list[Picture | Absent]]
     verdicts: list[Verdict]
@@ -92,6 +94,7 @@ def build(gathered: Gathered) -> Page:
         runs=[_run_part(run) for run in gathered.runs],
         datasets=_datasets(gathered),
         tables={task: _tables(gathered, task) for task in _tasks(gathered)},
+        unmeasured={task: _unmeasured(gathered, task) for task in _tasks(gathered) if not _tested(gathered, task)},
         differences={task: differences(gathered.rows, task) for task in _tasks(gathered)},
         calibrations={task: _calibrations(gathered) if task == "ctr" else [] for task in _tasks(gathered)},
         verdicts=verdicts([row for row in gathered.rows if row.task == "skip"]),
@@ -147,15 +150,20 @@ def _tasks(gathered: Gathered) -> list[str]:
     return [task for task in TASKS if task in wanted]
 
 
-def _tables(gathered: Gathered, task: str) -> list[MetricTable] | Absent:
-    rows = [row for row in gathered.rows if row.task == task]
-    if rows:
-        own = [run.meta.model for run in gathered.runs]
-        return metric_tables(rows, own)
+def _tables(gathered: Gathered, task: str) -> list[MetricTable]:
+    own = [run.meta.model for run in gathered.runs]
+    return metric_tables([row for row in gathered.rows if row.task == task], own)
+
+
+def _tested(gathered: Gathered, task: str) -> bool:
+    return any(row.task == task and row.split == "test" for row in gathered.rows)
+
+
+def _unmeasured(gathered: Gathered, task: str) -> Absent:
     kind = "ranker" if task == "ctr" else "encoder"
     run = next((run for run in gathered.runs if run.meta.kind == kind), gathered.runs[0])
     command = f"segrec evaluate {task} {run.folder.path} {run.meta.dataset} --out {run.folder.path}/{task}_test.json"
-    return Absent("nothing has been measured yet", command)
+    return Absent("the test rows have not been measured", command)
 
 
 def _calibrations(gathered: Gathered) -> list[Picture | Absent]:

@@ -15,7 +15,7 @@ from ranking.report.metric_tables import is_own
 from ranking.report.scored_views import ScoredViews
 from segrec.records import MetricRow
 
-_LAST_SHOWN = 11
+_LAST_SHOWN = 9
 _OBSERVED = "observed"
 "Stands for a model's name in rows that say what happened."
 _GROUPS = ((1, 3), (4, 8), (9, 10_000))
@@ -89,7 +89,7 @@ def _draw(shares: pl.DataFrame, title: str, views: int) -> Picture:
     share = alt.Axis(format="%", tickCount=4)
     long = shares.unpivot(["observed", "predicted"], index="position", variable_name="what", value_name="share")
     colours = alt.Scale(domain=["observed", "predicted"], range=[QUIET, FIRST])
-    base = alt.Chart(long, width=alt.Step(max(20, 230 // len(order))), height=150).encode(
+    base = alt.Chart(long, width=alt.Step(max(23, 230 // len(order))), height=150).encode(
         x=position, y=alt.Y("share:Q", title="share of views", axis=share), color=alt.Color("what:N", scale=colours)
     )
     bars = base.transform_filter("datum.what === 'observed'").mark_bar()
