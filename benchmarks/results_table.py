@@ -6,6 +6,7 @@ python benchmarks/results_table.py
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 from machine import RESULTS
@@ -42,7 +43,7 @@ def main() -> None:
 def read(name: str) -> dict[str, Any] | None:
     file = RESULTS / f"{name}.json"
     if not file.is_file():
-        print(f"\n{name}: not measured (no {file.name})")
+        print(f"{name}: not measured (no {file.name})", file=sys.stderr)
         return None
     found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return found
