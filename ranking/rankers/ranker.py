@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 
@@ -9,7 +11,7 @@ from ranking.batching import RankingBatch
 from ranking.layers import FeatureEmbedding, RankerInputs
 
 
-class Ranker(nn.Module):
+class Ranker(nn.Module, ABC):
     """logit = w^T hidden(x) + b with x = embed(batch).
 
     A ranker sets `embedding` and `head` and defines `hidden`. The three parts let a wrapper (segment weighting)
@@ -28,9 +30,9 @@ class Ranker(nn.Module):
         embedded: Tensor = self.embedding(batch)
         return embedded
 
+    @abstractmethod
     def hidden(self, x: Tensor) -> Tensor:
         """(..., D + extra) -> (..., H)"""
-        raise NotImplementedError
 
     def logits(self, x: Tensor) -> Tensor:
         """(..., D + extra) -> (...)"""
