@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import polars as pl
-
 from segrec.encoders import find_encoder
-from segrec.encoders.encoder import Encoder
+from segrec.encoders.encoder import Encoder, LiveEncoder, SkipEncoder
 from segrec.fitting import FitConfig, FitResult
 from segrec.freezing import FrozenEncoder, FrozenMeta, freeze
 from segrec.records import (
@@ -19,13 +16,11 @@ from segrec.records import (
     RunFolder,
     RunMeta,
     new_folder,
+    package_versions,
     partial_folder,
     write_metric_rows,
     write_run_meta,
 )
-from segrec.segments.views import skip_views_of
-
-_PACKAGES = ("segrec", "torch", "torchrec", "fbgemm-gpu-cpu", "fbgemm-gpu", "polars", "numpy")
 
 
 def fit_encoder(
@@ -63,7 +58,7 @@ def freeze_encoder(
         segment_ms=dataset.meta.segment_ms,
         dataset_fingerprint=dataset.meta.fingerprint,
         fitted_on=["train"],
-        trained_until_ms=trained_until(dataset),
+        trained_until_ms=find_encoder(name).trained_until(dataset),
     )
     return freeze(folder, meta, parts.tensors, parts.frames)
 
@@ -73,15 +68,26 @@ def thaw(frozen: FrozenEncoder) -> Encoder:
     return find_encoder(frozen.meta.encoder).thaw(frozen)
 
 
-def trained_until(dataset: DatasetFolder) -> int:
-    """Newest time_ms of the train rows.
+def thaw_skip(frozen: FrozenEncoder) -> SkipEncoder:
+    """:raises DataError: it is a live encoder."""
+    encoder = thaw(frozen)
+    if not isinstance(encoder, SkipEncoder):
+        raise DataError(
+            frozen.folder, "holds an encoder of live rooms", found=frozen.meta.model, expected="one of views",
+            fix="measure it with `segrec evaluate highlight`",
+        )  # fmt: skip
+    return encoder
 
-    :raises DataError: there is no train row.
-    """
-    newest = dataset.interactions(["train"]).select(pl.col("time_ms").max()).collect().item()
-    if newest is None:
-        raise DataError(dataset.path, "has no train row", fix="read it again with another split")
-    return int(newest)
+
+def thaw_live(frozen: FrozenEncoder) -> LiveEncoder:
+    """:raises DataError: it is an encoder of views."""
+    encoder = thaw(frozen)
+    if not isinstance(encoder, LiveEncoder):
+        raise DataError(
+            frozen.folder, "holds an encoder of views", found=frozen.meta.model, expected="one of live rooms",
+            fix="measure it with `segrec evaluate skip`",
+        )  # fmt: skip
+    return encoder
 
 
 def _run_meta(name: str, config: FitConfig, dataset: DatasetFolder) -> RunMeta:
@@ -92,37 +98,26 @@ def _run_meta(name: str, config: FitConfig, dataset: DatasetFolder) -> RunMeta:
         seed=config.seed,
         dataset=str(dataset.path),
         dataset_fingerprint=dataset.meta.fingerprint,
-        trained_until_ms=trained_until(dataset),
+        trained_until_ms=find_encoder(name).trained_until(dataset),
         device=str(config.torch_device()),
-        versions=_versions(),
+        versions=package_versions(),
     )
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _metric_rows(name: str, config: FitConfig, dataset: DatasetFolder, result: FitResult) -> list[MetricRow]:
     variant = getattr(config, "variant", None)
-    protocols = {"NLL": "exit", "NDCG@5": "masked_skip"}
-    valid = skip_views_of(dataset, ["valid"])
-    skipped = valid.filter(pl.col("exit_segment") < pl.col("n_segments")).height
+    kind = find_encoder(name)
+    found = {metric: kind.measured(dataset, metric) for metric in result.best}
     return [
         MetricRow(
-            task="skip",
+            task=kind.task,
             split="valid",
-            protocol=protocols.get(metric, "fit"),
+            protocol=found[metric][0],
             model=name if variant is None else f"{name}:{variant}",
             seed=config.seed,
             metric=metric,
             value=value,
-            n=skipped if metric.startswith("NDCG") else valid.height,
+            n=found[metric][1],
         )
         for metric, value in result.best.items()
     ]

@@ -16,7 +16,7 @@ import polars as pl
 import torch
 from torch import Tensor, nn
 
-from segrec.encoders.encoder import Encoder, Parts, Withheld
+from segrec.encoders.encoder import Parts, SkipEncoder, Withheld
 from segrec.encoders.prediction import SkipPrediction
 from segrec.encoders.segment_interest_columns import SideColumns, Surroundings
 from segrec.encoders.segment_interest_config import SegmentInterestConfig
@@ -43,7 +43,7 @@ from segrec.tables import Vocabulary, distribute, whole_state
 
 
 @dataclass(frozen=True)
-class SegmentInterest(Encoder):
+class SegmentInterest(SkipEncoder):
     """A fitted segment-interest encoder."""
 
     Config: ClassVar[type[SegmentInterestConfig]] = SegmentInterestConfig

@@ -1,7 +1,7 @@
 """What everybody speaks: the dataset folder, the score table, run folders, metric rows, configs and errors."""
 
 from segrec.records.config import Config
-from segrec.records.dataset_folder import DatasetFolder, DatasetMeta, SplitRule, scan_parquet
+from segrec.records.dataset_folder import DatasetFolder, DatasetMeta, Rate, SplitRule, scan_parquet
 from segrec.records.errors import ConfigError, DataError, SegrecError
 from segrec.records.interactions import KEY, SPLITS, Split, exit_segment, segment_count, skip_views
 from segrec.records.metric_rows import MetricRow, read_metric_rows, write_metric_rows
@@ -20,6 +20,7 @@ __all__ = [
     "DatasetMeta",
     "FoldRule",
     "MetricRow",
+    "Rate",
     "RunFolder",
     "RunMeta",
     "ScoreMeta",

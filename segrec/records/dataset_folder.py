@@ -28,6 +28,20 @@ class SplitRule(BaseModel):
     seed: int | None = None
 
 
+class Rate(BaseModel):
+    """A rate that each segment of a live room has: column NAME (null = unknown) of the segment table.
+
+    It is stored at the segment that it describes; a model that shall predict the next segment's shifts it itself.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trials: str | None = None
+    "Column with the number of trials behind the rate (impressions, entries); None = unknown."
+    known_after_ms: int = 0
+    "How long after the segment's end its value is known: a long view of 60 s needs 60,000."
+
+
 class DatasetMeta(BaseModel):
     """dataset.json."""
 
@@ -41,6 +55,13 @@ class DatasetMeta(BaseModel):
     "The source's clock: days and hours are counted in it."
     split: SplitRule
     rows: dict[Split, int]
+    "Impressions."
+    segments: dict[Split, int] = {}
+    "Rows of the segment table, where there is one, by the split of their room."
+    rates: dict[str, Rate] = {}
+    "ctr, lvtr: what can be predicted of each segment of a live room."
+    counters: list[str] = []
+    "Columns of the segment table that count what happened inside a segment; known at its end."
     rejected: dict[str, int] = {}
     "Impossible rows and exact duplicates, by reason."
     left_out: dict[str, int] = {}
@@ -112,8 +133,22 @@ class DatasetFolder:
         """A made world's known truth: for evaluations only, never read by a model."""
         return self._optional("truth.parquet")
 
+    def segment_truth(self) -> pl.DataFrame | None:
+        """A made live world's truth, one row a segment: item_id, end_ms, the true ctr and lvtr, and ctr_next and
+        lvtr_next, what is expected of the next segment by one who knows this one's true state; highlight (0 or 1).
+        """
+        return self._optional("truth_segments.parquet")
+
+    def texts(self) -> pl.DataFrame | None:
+        """What was said and written in live rooms: item_id, segment, time_ms, source (speech | comment), text."""
+        return self._optional("texts.parquet")
+
     def segments(self) -> pl.LazyFrame | None:
-        """One row a segment, where there is content or live counts; else the grid follows from duration_ms."""
+        """One row a segment, where there is content or live counts; else the grid follows from duration_ms.
+
+        item_id, segment (Int32, 0-based, in time order), start_ms, end_ms (Int64), and where known viewers, `counters`
+        and the rates with their trials. Live rooms' items.parquet has author_id, start_ms and split.
+        """
         files = sorted((self.path / "segments").glob("*.parquet"))
         return scan_parquet(files) if files else None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,6 +18,12 @@ from segrec.records.interactions import KEY, Split
 from segrec.records.outputs import new_file
 
 _METADATA_KEY = b"segrec"
+
+_COLUMNS: Mapping[str, Sequence[str]] = {
+    "personal": [*KEY, "scores"],
+    "content": ["item_id", "segment", "score"],
+    "live": ["item_id", "segment", "end_ms", "score"],
+}
 
 ScoreKind = Literal["stay_probability", "relevance"]
 
@@ -36,8 +42,8 @@ class ScoreMeta(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    form: Literal["personal", "content"]
-    "personal: one row an impression, scores list<float32>; content: item_id, segment, score."
+    form: Literal["personal", "content", "live"]
+    "personal: one row an impression; content: one a segment of a video; live: one a segment of a room, with its end."
     kind: ScoreKind
     "stay_probability = 1 - hazard of that segment; relevance = any monotone score."
     encoder: str
@@ -77,7 +83,10 @@ class ScoreTable:
             ) from None
 
     def frame(self) -> pl.LazyFrame:
-        """Personal: user_id, item_id, time_ms, scores. Content: item_id, segment, score."""
+        """Personal: user_id, item_id, time_ms, scores (list<float32>). Content: item_id, segment, score.
+
+        Live: item_id, segment, end_ms, score; a score is there from the segment's end on, for impressions after it.
+        """
         return pl.scan_parquet(str(self.path))
 
     def check_usable(self, dataset: DatasetFolder, tested_on: Split = "test") -> None:
@@ -128,12 +137,13 @@ class ScoreTable:
 
 def write_score_table(path: Path, frames: Iterable[pl.DataFrame], meta: ScoreMeta) -> int:
     """Streams frames (columns as `ScoreTable.frame` says) to `path`; returns the number of rows."""
-    columns = [*KEY, "scores"] if meta.form == "personal" else ["item_id", "segment", "score"]
+    columns = _COLUMNS[meta.form]
     types: dict[str, pl.DataType | type[pl.DataType]] = {
         "scores": pl.List(pl.Float32),
         "segment": pl.Int32,
         "score": pl.Float32,
         "time_ms": pl.Int64,
+        "end_ms": pl.Int64,
     }
     rows, writer = 0, None
     with new_file(path) as building:

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from segrec.encoders.encoder import Encoder
-from segrec.encoders.encoder_runs import thaw
+from segrec.encoders.encoder import SkipEncoder
+from segrec.encoders.encoder_runs import thaw_skip
 from segrec.encoders.prediction import ExitPrediction, SkipPrediction
 from segrec.freezing import FrozenEncoder
 from segrec.records import KEY, DataError, DatasetFolder, scan_parquet
@@ -33,7 +33,7 @@ def score_views(frozen: FrozenEncoder, dataset: DatasetFolder, views: pl.DataFra
     :raises DataError: the dataset has another segment grid than the encoder.
     """
     check_grid(frozen, dataset)
-    encoder = thaw(frozen)
+    encoder = thaw_skip(frozen)
     asked = views.select("user_id").unique().lazy()
     rows = dataset.interactions().filter(
         (pl.col("duration_ms") > 0) & (pl.col("time_ms") < (views["time_ms"].max() if views.height else 0))
@@ -42,7 +42,7 @@ def score_views(frozen: FrozenEncoder, dataset: DatasetFolder, views: pl.DataFra
     return encoder.predict(views, HistoryLog.of(past, encoder.past_columns), encoder.surroundings(dataset))
 
 
-def scored_chunks(encoder: Encoder, dataset: DatasetFolder) -> Iterator[tuple[pl.DataFrame, SkipPrediction]]:
+def scored_chunks(encoder: SkipEncoder, dataset: DatasetFolder) -> Iterator[tuple[pl.DataFrame, SkipPrediction]]:
     """All rows with duration_ms > 0 in time order with their predictions, chunk by chunk.
 
     In memory at a time: one day of the log and each user's newest `past_views` rows.
@@ -53,7 +53,7 @@ def scored_chunks(encoder: Encoder, dataset: DatasetFolder) -> Iterator[tuple[pl
 
 
 def chunks_with_past(
-    dataset: DatasetFolder, encoder: Encoder, chunk_rows: int = CHUNK_ROWS
+    dataset: DatasetFolder, encoder: SkipEncoder, chunk_rows: int = CHUNK_ROWS
 ) -> Iterator[tuple[pl.DataFrame, HistoryLog]]:
     """Rows with duration_ms > 0 in time order, each chunk with a log that holds its own rows and all that it needs."""
     tail: pl.DataFrame | None = None

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from segrec.encoders import find_encoder
-from segrec.encoders.encoder import Encoder, Withheld
-from segrec.encoders.encoder_runs import thaw
+from segrec.encoders.encoder import SkipEncoder, Withheld
+from segrec.encoders.encoder_runs import thaw_skip
 from segrec.encoders.prediction import SkipPrediction
 from segrec.freezing import FrozenEncoder
 from segrec.records import ConfigError, DataError, DatasetFolder
@@ -36,7 +35,7 @@ def cross_fitted_chunks(
             found=frozen.meta.dataset_fingerprint[:12], expected=dataset.meta.fingerprint[:12],
             fix="score without --cross-fit, or fit an encoder on this dataset",
         )  # fmt: skip
-    encoders = [thaw(frozen), *_refits(frozen, dataset, blocks)]
+    encoders = [thaw_skip(frozen), *_refits(frozen, dataset, blocks)]
     surroundings = encoders[0].surroundings(dataset)
     for views, log in chunks_with_past(dataset, encoders[0]):
         chosen = _encoder_of(views, blocks)
@@ -63,10 +62,10 @@ def time_blocks_of(dataset: DatasetFolder, folds: int) -> list[Withheld]:
     return [Withheld(start, end) for start, end in zip(starts, ends, strict=True)]
 
 
-def _refits(frozen: FrozenEncoder, dataset: DatasetFolder, blocks: Sequence[Withheld]) -> list[Encoder]:
-    kind = find_encoder(frozen.meta.encoder)
+def _refits(frozen: FrozenEncoder, dataset: DatasetFolder, blocks: Sequence[Withheld]) -> list[SkipEncoder]:
+    kind = type(thaw_skip(frozen))
     config = kind.Config.checked(frozen.meta.config)
-    refits: list[Encoder] = []
+    refits: list[SkipEncoder] = []
     for block in blocks:
         with tempfile.TemporaryDirectory(prefix="segrec-cross-fit-") as folder:
             refits.append(kind.fit(config, dataset, Path(folder), block)[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from segrec.encoders.encoder_runs import thaw
+from segrec.encoders.encoder_runs import thaw_skip
 from segrec.freezing import FrozenEncoder
 from segrec.records import DatasetFolder, FoldRule, RunFolder, ScoreMeta, ScoreTable, write_score_table
 from segrec.scoring.batch import check_grid, score_frame, scored_chunks
@@ -18,7 +18,7 @@ def write_scores(run: RunFolder, dataset: DatasetFolder, out: Path, cross_fit: i
     """
     frozen = FrozenEncoder.open(run.frozen)
     check_grid(frozen, dataset)
-    encoder = thaw(frozen)
+    encoder = thaw_skip(frozen)
     chunks = scored_chunks(encoder, dataset) if cross_fit is None else cross_fitted_chunks(frozen, dataset, cross_fit)
     own = frozen.meta.dataset_fingerprint == dataset.meta.fingerprint
     meta = ScoreMeta(
