@@ -14,7 +14,12 @@ def add_to(app: typer.Typer) -> None:
 
 
 def rank(  # noqa: PLR0917 - typer makes them options
-    ranker: Annotated[str, typer.Argument(metavar="RANKER", help="dcn_v2, logistic_regression, or an installed one")],
+    ranker: Annotated[
+        str,
+        typer.Argument(
+            metavar="RANKER", help="dcn_v2, deep_fm, difm, logistic_regression, wide_deep, or an installed one"
+        ),
+    ],
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="dataset folder")],
     label: Annotated[str, typer.Option("--label", help="a flag of the log (is_click ...) or effective_view")],
     out: Annotated[Path, typer.Option("--out", metavar="RUN", help="run folder to write")],

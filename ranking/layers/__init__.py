@@ -1,7 +1,19 @@
 """Parts that rankers share."""
 
 from ranking.layers.cross import CrossNetwork
+from ranking.layers.factorization_machine import pairwise_interactions
 from ranking.layers.feature_embedding import FeatureEmbedding, RankerInputs
+from ranking.layers.field_attention import FieldAttention
+from ranking.layers.id_fields import WEIGHT_COLUMNS, IdFields
 from ranking.layers.mlp import Mlp
 
-__all__ = ["CrossNetwork", "FeatureEmbedding", "Mlp", "RankerInputs"]
+__all__ = [
+    "WEIGHT_COLUMNS",
+    "CrossNetwork",
+    "FeatureEmbedding",
+    "FieldAttention",
+    "IdFields",
+    "Mlp",
+    "RankerInputs",
+    "pairwise_interactions",
+]

@@ -9,9 +9,12 @@ from typing import Any
 
 from ranking.rankers.config import RankerConfig, ScoresConfig
 from ranking.rankers.dcn_v2 import DcnV2, DcnV2Config
+from ranking.rankers.deep_fm import DeepFm, DeepFmConfig
+from ranking.rankers.difm import Difm, DifmConfig
 from ranking.rankers.logistic_regression import LogisticRegression, LogisticRegressionConfig
 from ranking.rankers.ranker import Ranker
 from ranking.rankers.segment_weighting import SegmentWeighting
+from ranking.rankers.wide_deep import WideDeep, WideDeepConfig
 from segrec.records import ConfigError
 
 __all__ = ["RANKERS", "Ranker", "RankerConfig", "RankerEntry", "ScoresConfig", "SegmentWeighting", "find_ranker"]
@@ -29,7 +32,10 @@ class RankerEntry:
 
 RANKERS: dict[str, RankerEntry] = {
     "dcn_v2": RankerEntry(DcnV2Config, DcnV2),
+    "deep_fm": RankerEntry(DeepFmConfig, DeepFm),
+    "difm": RankerEntry(DifmConfig, Difm),
     "logistic_regression": RankerEntry(LogisticRegressionConfig, LogisticRegression),
+    "wide_deep": RankerEntry(WideDeepConfig, WideDeep),
 }
 
 
