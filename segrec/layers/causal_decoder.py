@@ -160,7 +160,7 @@ class CausalDecoder(nn.Module):
 
     def _split(self, rows: Tensor) -> Tensor:
         """(..., d) -> (..., h, e)."""
-        return rows.unflatten(-1, (self.heads, self.width // self.heads))
+        return rows.view(*rows.shape[:-1], self.heads, self.width // self.heads)
 
     def _mask(self, layer: int, seen: Tensor, offset: Tensor, dtype: torch.dtype) -> Tensor:
         """`seen` as it is, or with the layer's bias by `offset` (M, q, k) or (q, k) as a float mask."""
