@@ -29,6 +29,11 @@ class KendallCounts:
     "U: tied in the truth only."
 
     @property
+    def parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """P, Q, T, U."""
+        return self.concordant, self.discordant, self.tied_predictions, self.tied_targets
+
+    @property
     def tau(self) -> Tensor:
         """(G,) float64 tau-b; NaN where prediction or truth has fewer than two distinct values."""
         untied = (self.concordant + self.discordant).double()
@@ -48,24 +53,43 @@ def kendall_tau(predictions: Values, targets: Values, offsets: Values | None = N
 def kendall_counts(predictions: Values, targets: Values, offsets: Values | None = None) -> KendallCounts:
     """Pair counts of predictions (n,) and targets (n,) inside groups offsets[g]:offsets[g + 1]; one group by default.
 
-    Rows are sorted by prediction, equal ones by falling truth: then P = pairs whose truth rises.
-
     :param offsets: (G + 1,) from 0 to n, never falling; groups may be empty.
     :raises ValueError: shapes that differ, a NaN, offsets of another form.
     """
     predicted, target = _checked(predictions, targets)
     groups = Groups.of(offsets, predicted)
-    rising = groups.sort(target)
-    rank = torch.empty_like(rising)
-    rank[rising] = groups.dense_ranks(_changes(target[rising]))
-    rows = groups.sort(predicted, rising.flip(0))
-    rank_changes, prediction_changes = _changes(rank[rows]), _changes(predicted[rows])
-    target_ties = groups.tied_pairs(_changes(target[rising]))
-    prediction_ties = groups.tied_pairs(prediction_changes)
-    both_tied = groups.tied_pairs(rank_changes | prediction_changes)
-    concordant = groups.rising_pairs(rank[rows])
-    untied = groups.pairs - target_ties - prediction_ties + both_tied
-    return KendallCounts(concordant, untied - concordant, prediction_ties - both_tied, target_ties - both_tied)
+    rows = _of_rows(predicted, target, groups)
+    # Each pair stands at both of its rows.
+    return KendallCounts(*(groups.sums(groups.of_row, counts) // 2 for counts in rows.parts))
+
+
+def kendall_of_rows(predictions: Values, targets: Values, offsets: Values | None = None) -> KendallCounts:
+    """Pair counts (n,) of each row with the other rows of its group: what a bootstrap of tau needs.
+
+    :raises ValueError: as `kendall_counts`.
+    """
+    predicted, target = _checked(predictions, targets)
+    return _of_rows(predicted, target, Groups.of(offsets, predicted))
+
+
+def tau_influence(predictions: Values, targets: Values) -> tuple[float, Tensor]:
+    """tau-b of all rows, and the first-order influence (n,) of each row's weight on it; they add up to 0.
+
+    With S = P - Q, X and Y the pairs untied in prediction and truth, and s_i, x_i, y_i those of row i:
+    s_i / sqrt(XY) - tau / 2 (x_i / X + y_i / Y). NaN where tau is undefined.
+
+    :raises ValueError: as `kendall_counts`.
+    """
+    rows = kendall_of_rows(predictions, targets)
+    untied = rows.concordant + rows.discordant
+    won, moves, changes = (
+        counts.double()
+        for counts in (rows.concordant - rows.discordant, untied + rows.tied_targets, untied + rows.tied_predictions)
+    )
+    all_moves, all_changes = moves.sum() / 2, changes.sum() / 2
+    tau = won.sum() / 2 / all_moves.sqrt() / all_changes.sqrt()
+    influence = won / all_moves.sqrt() / all_changes.sqrt() - tau / 2 * (moves / all_moves + changes / all_changes)
+    return float(tau), influence
 
 
 def kendall_windows(
@@ -119,12 +143,6 @@ class Groups:
         """(n,) first row of each row's group."""
         return self.offsets[self.of_row]
 
-    @property
-    def pairs(self) -> Tensor:
-        """(G,) pairs of each group."""
-        sizes = self.offsets.diff()
-        return sizes * (sizes - 1) // 2
-
     def sort(self, values: Tensor, rows: Tensor | None = None) -> Tensor:
         """(n,) all row numbers, group after group, inside each by rising value; equal ones as they come in `rows`."""
         order = torch.argsort(values if rows is None else values[rows], stable=True)
@@ -136,31 +154,32 @@ class Groups:
         total = (changes | self._first).cumsum(0)
         return total - total[self.starts] if len(total) else total
 
-    def tied_pairs(self, changes: Tensor) -> Tensor:
-        """(G,) pairs inside stretches of equal values; `changes` (n,) is True where one differs from that before."""
-        first = (changes | self._first).nonzero()[:, 0]
-        lengths = first.diff(append=self.offsets[-1:])
-        return self._sums(self.of_row[first], lengths * (lengths - 1) // 2)
+    def tied_with(self, changes: Tensor) -> Tensor:
+        """(n,) other rows in each row's stretch of equal values; `changes`: it differs from the one before."""
+        first = changes | self._first
+        lengths = first.nonzero()[:, 0].diff(append=self.offsets[-1:])
+        return torch.repeat_interleave(lengths, lengths) - 1
 
-    def rising_pairs(self, ranks: Tensor) -> Tensor:
-        """(G,) pairs i < j of a group with ranks[i] < ranks[j]; ranks (n,) not negative.
+    def rising_with(self, ranks: Tensor) -> Tensor:
+        """(n,) rows of the group that come before with a smaller rank or after with a larger one; ranks (n,) >= 0.
 
-        Bit by bit, the highest first: among rows that agree in the higher bits, a 0 before a 1 is such a pair; then
-        the zeros go before the ones, in the order they came.
+        Bit by bit, the highest first: among rows that agree in the higher bits, each 0 before a 1 is such a pair;
+        then the zeros go before the ones, in the order they came.
         """
         start, end = self.starts, self.offsets[self.of_row + 1]
         here = torch.arange(len(ranks), device=ranks.device)
-        found = torch.zeros_like(self.offsets[:-1])
+        found, row = torch.zeros_like(ranks), here
         for bit in reversed(range(int(ranks.max()).bit_length() if len(ranks) else 0)):
             one = (ranks >> bit & 1).bool()
             zeros_to = torch.nn.functional.pad((~one).cumsum(0), (1, 0))
             zeros_before = zeros_to[here] - zeros_to[start]
             border = start + zeros_to[end] - zeros_to[start]
-            found += self._sums(self.of_row, zeros_before * one)
+            ones_after = (end - border) - (here - start - zeros_before)
+            found = found + torch.where(one, zeros_before, ones_after)
             place = torch.where(one, border + here - start - zeros_before, start + zeros_before)
-            moved = torch.stack([ranks, torch.where(one, border, start), torch.where(one, end, border)])
-            ranks, start, end = torch.empty_like(moved).index_copy_(1, place, moved)
-        return found
+            moved = torch.stack([ranks, torch.where(one, border, start), torch.where(one, end, border), found, row])
+            ranks, start, end, found, row = torch.empty_like(moved).index_copy_(1, place, moved)
+        return torch.empty_like(found).index_copy_(0, row, found)
 
     @property
     def _first(self) -> Tensor:
@@ -168,8 +187,26 @@ class Groups:
         first[self.starts] = True
         return first
 
-    def _sums(self, groups: Tensor, values: Tensor) -> Tensor:
+    def sums(self, groups: Tensor, values: Tensor) -> Tensor:
+        """(G,) sums of values (m,) by their groups (m,)."""
         return torch.zeros_like(self.offsets[:-1]).index_add_(0, groups, values)
+
+
+def _of_rows(predicted: Tensor, target: Tensor, groups: Groups) -> KendallCounts:
+    """Rows are sorted by prediction, equal ones by falling truth: then a pair is concordant if its truth rises."""
+    rising = groups.sort(target)
+    rank = torch.empty_like(rising)
+    rank[rising] = groups.dense_ranks(_changes(target[rising]))
+    order = groups.sort(predicted, rising.flip(0))
+    rank_changes, prediction_changes = _changes(rank[order]), _changes(predicted[order])
+    concordant, target_ties, prediction_ties, both_tied = (torch.empty_like(rank) for _ in range(4))
+    concordant[order] = groups.rising_with(rank[order])
+    target_ties[rising] = groups.tied_with(_changes(target[rising]))
+    prediction_ties[order] = groups.tied_with(prediction_changes)
+    both_tied[order] = groups.tied_with(rank_changes | prediction_changes)
+    others = groups.offsets.diff()[groups.of_row] - 1
+    untied = others - target_ties - prediction_ties + both_tied
+    return KendallCounts(concordant, untied - concordant, prediction_ties - both_tied, target_ties - both_tied)
 
 
 def _kinds(predicted: Tensor, target: Tensor, lag: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
