@@ -28,6 +28,13 @@ class RunMeta(BaseModel):
     dataset_fingerprint: str
     trained_until_ms: int | None = None
     label: str | None = None
+    "What a ranker learned: a flag of the log, or the rate of segments."
+    rows: Literal["impressions", "segments"] = "impressions"
+    "What a ranker's rows are; segments: predictions.parquet (item_id, segment, score) holds all of them."
+    label_shift: int = 0
+    "Rows are segments: 0 = the rate of the segment itself, 1 = of the next one."
+    leak: bool = False
+    "Counts of the very segment that is predicted went in, asked for by name; every table says so."
     scores: str | None = None
     "Path of the score table a ranker used."
     scores_hash: str | None = None
@@ -36,8 +43,9 @@ class RunMeta(BaseModel):
 
     @property
     def model(self) -> str:
-        """The name in metric rows: NAME or NAME:VARIANT."""
-        return self.name if self.variant is None else f"{self.name}:{self.variant}"
+        """The name in metric rows: NAME or NAME:VARIANT, with +leak where inputs tell of what is predicted."""
+        told = self.name if self.variant is None else f"{self.name}:{self.variant}"
+        return f"{told}+leak" if self.leak else told
 
 
 @dataclass(frozen=True)
@@ -98,7 +106,7 @@ def check_resumable(partial: Path, meta: RunMeta, config: str, *, overwrite: boo
     same = (partial / "config.yaml").read_text(encoding="utf-8") == config
     if same and all(
         getattr(began, field) == getattr(meta, field)
-        for field in ("kind", "name", "dataset_fingerprint", "label", "scores_hash")
+        for field in ("kind", "name", "dataset_fingerprint", "label", "rows", "label_shift", "scores_hash")
     ):
         return
     if not overwrite:
