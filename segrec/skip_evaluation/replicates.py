@@ -3,48 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from segrec.metrics.intervals import Interval, percentile_interval, resampled_totals
+from segrec.metrics.drawn import Drawn, Statistics
+from segrec.metrics.intervals import resampled_totals
 from segrec.skip_evaluation.cohorts import Cohort
-from segrec.skip_evaluation.protocols import Key, Measured
+from segrec.skip_evaluation.protocols import Measured
 
 FloatArray = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A statistic and what it became under the drawn users."""
-
-    value: float
-    drawn: FloatArray
-    "(R,) replicates."
-    n: int
-    "Views measured on."
-    users: int
-
-    @property
-    def interval(self) -> Interval:
-        """Value, low, high."""
-        return percentile_interval(self.value, self.drawn, self.users)
-
-    def minus(self, other: Drawn) -> Drawn:
-        """The paired difference."""
-        with np.errstate(invalid="ignore"):
-            return Drawn(self.value - other.value, self.drawn - other.drawn, self.n, self.users)
-
-    def share_of(self, other: Drawn) -> Drawn:
-        """The paired ratio self / other; NaN where other is 0."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            drawn = self.drawn / other.drawn
-        return Drawn(self.value / other.value if other.value else math.nan, drawn, self.n, self.users)
-
-
-Statistics = Mapping[Key, Drawn]
 
 
 def bootstrap(measured: Sequence[Measured], cohort: Cohort, seed: int) -> list[Statistics]:
@@ -72,20 +41,6 @@ def bootstrap(measured: Sequence[Measured], cohort: Cohort, seed: int) -> list[S
             statistics[key] = Drawn(counts.value, counts.value + next(totals), cohort.size, users)
         found.append(statistics)
     return found
-
-
-def over_seeds(seeds: Sequence[Statistics], seed: int) -> Statistics:
-    """The mean over a model's seeds; each replicate draws users and seeds."""
-    return {key: _over_seeds([statistics[key] for statistics in seeds], seed) for key in seeds[0]}
-
-
-def _over_seeds(seeds: Sequence[Drawn], seed: int) -> Drawn:
-    if len(seeds) == 1:
-        return seeds[0]
-    drawn = np.stack([one.drawn for one in seeds])
-    chosen = np.random.default_rng(seed).integers(0, len(seeds), drawn.shape)
-    value = float(np.mean([one.value for one in seeds]))
-    return Drawn(value, np.take_along_axis(drawn, chosen, axis=0).mean(axis=0), seeds[0].n, seeds[0].users)
 
 
 def _mean(values: FloatArray, totals: FloatArray, views: FloatArray, users: int) -> Drawn:

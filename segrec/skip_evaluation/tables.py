@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from segrec.metrics.drawn import Statistics, over_seeds
 from segrec.records import MetricRow
 from segrec.skip_evaluation.cohorts import Cohort
 from segrec.skip_evaluation.protocols import Key, Measured
-from segrec.skip_evaluation.replicates import Statistics, bootstrap, over_seeds
+from segrec.skip_evaluation.replicates import bootstrap
 
 PRIOR, ITEM_PRIOR, TREES, ORACLE = "length_position", "item_shrunk", "lightgbm_hazard", "oracle"
 REFERENCES = (ITEM_PRIOR, TREES)
