@@ -1,4 +1,4 @@
-"""`segrec score`: a frozen encoder's scores for a dataset, or somebody else's scores brought in."""
+"""`segrec score`: a frozen encoder's scores for a dataset (views or live rooms), or somebody else's brought in."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def score(  # noqa: PLR0917 - typer makes them options
     paths: Annotated[list[Path], typer.Argument(metavar="RUN DATASET", help="with --import: DATASET alone")],
     out: Annotated[Path, typer.Option("--out", metavar="SCORES.parquet", help="score table to write")],
     cross_fit: Annotated[
-        int | None, typer.Option(metavar="K", help="score train rows by K refits that did not see them")
+        int | None, typer.Option(metavar="K", help="score train rows (rooms) by K refits that did not see them")
     ] = None,
     imported: Annotated[
         Path | None, typer.Option("--import", metavar="FILE", help="scores of your own, Parquet or CSV")
@@ -28,7 +28,7 @@ def score(  # noqa: PLR0917 - typer makes them options
     kind: Annotated[str, typer.Option(help="--import: relevance or stay_probability")] = "relevance",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an existing score table")] = False,
 ) -> None:
-    """Score every impression's segments; train rows out of fold with --cross-fit."""
+    """Score every impression's segments, or every segment of live rooms; train rows out of fold with --cross-fit."""
     from segrec.records import ConfigError, DataError, DatasetFolder, RunFolder
     from segrec.scoring.importing import ImportRequest, import_scores
     from segrec.scoring.score_tables import write_scores
