@@ -8,6 +8,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from segrec.datasets.folder_writer import write_dataset
+from segrec.datasets.klive import read_klive
 from segrec.datasets.kuairand import read_kuairand
 from segrec.datasets.log_source import LogSource, ReadOptions, VectorSource
 from segrec.datasets.segmm import read_segmm
@@ -17,6 +18,7 @@ from segrec.records import ConfigError, DatasetFolder
 Reader = Callable[[Path, ReadOptions], LogSource]
 
 DATASETS: dict[str, Reader] = {
+    "klive": read_klive,
     "kuairand": read_kuairand,
     "segmm": read_segmm,
     "table": read_table,

@@ -1,4 +1,7 @@
-"""Writes a dataset folder from a log in streams: reject, cut by day, sort, split, hash; it appears by rename."""
+"""Writes a dataset folder from a log in streams, from live rooms or from both: reject, cut, sort, split, hash.
+
+It appears by rename.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ from segrec.datasets.authors import Authors
 from segrec.datasets.day_spill import DaySpill, StoredRuns
 from segrec.datasets.fingerprint import ContentHash
 from segrec.datasets.impossible_rows import impossible, take_out
-from segrec.datasets.log_source import LogSource, ReadOptions
+from segrec.datasets.live_writer import LiveFolder, live_fingerprint, write_live
+from segrec.datasets.log_source import Frames, LogSource, ReadOptions
 from segrec.datasets.side_tables import SideTable, write_side_table
 from segrec.records import (
     SPLITS,
@@ -29,6 +33,8 @@ from segrec.records import (
 )
 from segrec.splitting import GivenSplit, SplitRequest, Splitter, TimeSplit, UserSplit, check_parts
 
+_NO_FEATURES = ("author_id", "start_ms", "split")
+"Columns of items.parquet that are no features: author_id is an id of its own, start_ms and split tell rooms apart."
 _FIRST = ("user_id", "item_id", "author_id", "time_ms", "duration_ms", "watch_ms", "split")
 
 
@@ -42,7 +48,7 @@ class _Counts:
 
 
 def write_dataset(log: LogSource, out: Path, options: ReadOptions, *, overwrite: bool = False) -> DatasetFolder:
-    """The dataset folder `out`, made of `log`.
+    """The dataset folder `out`, made of `log`: its impressions, its live rooms, or both.
 
     Memory holds about a million rows at a time, and the ids of users and items; not the log.
 
@@ -56,11 +62,13 @@ def write_dataset(log: LogSource, out: Path, options: ReadOptions, *, overwrite:
         scratch.mkdir()
         counts = _Counts()
         users, items = _write_sides(log, building, counts)
-        spill = _spill(log, options, building, counts)
-        runs = StoredRuns(scratch / "runs", spill.runs(counts.rejected))
-        splitter = _splitter(log, options.split, runs, scratch)
-        interactions = _write_interactions(building, runs, splitter, counts)
-        check_parts(out, splitter.rule, counts.rows)
+        live = None
+        if log.live is not None:
+            live = write_live(log, log.live, building, options, counts.rejected)
+            check_parts(out, live.splitter.rule, live.segments)
+        splitter, interactions = _impressions(log, options, building, counts, None if live is None else live.splitter)
+        if log.batches is not None:
+            check_parts(out, splitter.rule, counts.rows)
         for vectors in log.vectors:
             write_segment_vectors(
                 building / "segments" / vectors.name, vectors.index, vectors.chunks(), dim=vectors.dim,
@@ -69,10 +77,23 @@ def write_dataset(log: LogSource, out: Path, options: ReadOptions, *, overwrite:
         if log.truth is not None:
             shutil.copyfile(log.truth, building / "truth.parquet")
         shutil.rmtree(scratch)
-        fingerprint = _fingerprint(interactions, items, log.segment_ms)
-        meta = _meta(log, splitter, counts, (users, items), fingerprint)
+        meta = _meta(log, splitter, counts, (users, items, interactions), live)
         (building / "dataset.json").write_text(meta.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return DatasetFolder.open(out)
+
+
+def _impressions(
+    log: LogSource, options: ReadOptions, building: Path, counts: _Counts, given: Splitter | None
+) -> tuple[Splitter, ContentHash]:
+    """Writes interactions/; `given` = the split of the live rooms, whose thresholds hold for impressions too."""
+    if log.batches is None:
+        assert given is not None, "a source has impressions, live rooms or both"
+        return given, ContentHash()
+    scratch = building / ".scratch"
+    spill = _spill(log, log.batches, options, building, counts)
+    runs = StoredRuns(scratch / "runs", spill.runs(counts.rejected))
+    splitter = given or _splitter(log, options.split, runs, scratch)
+    return splitter, _write_interactions(building, runs, splitter, counts)
 
 
 def _write_sides(log: LogSource, building: Path, counts: _Counts) -> tuple[SideTable, SideTable]:
@@ -84,14 +105,15 @@ def _write_sides(log: LogSource, building: Path, counts: _Counts) -> tuple[SideT
     return users, items
 
 
-def _spill(log: LogSource, options: ReadOptions, building: Path, counts: _Counts) -> DaySpill:
+def _spill(log: LogSource, batches: Frames, options: ReadOptions, building: Path, counts: _Counts) -> DaySpill:
     authors = Authors(building / "items.parquet")
     spill = DaySpill(building / ".scratch" / "days", log.utc_offset_hours, authors.join)
     reasons: dict[str, pl.Expr] = {}
     schema, kept = None, 0
-    for frame in log.batches():
+    for frame in batches():
         if schema is None:
-            schema, reasons = frame.schema, impossible(frame.schema, log.flags, log.impossible)
+            schema = frame.schema
+            reasons = impossible(schema, log.flags, log.impossible, may_miss=log.may_miss)
         _check_same_columns(log, frame.schema, schema)
         possible = take_out(frame, reasons, counts.rejected).drop(log.checked_only)
         if options.only is not None:
@@ -159,8 +181,15 @@ def _fingerprint(interactions: ContentHash, items: SideTable, segment_ms: int) -
 
 
 def _meta(
-    log: LogSource, splitter: Splitter, counts: _Counts, sides: tuple[SideTable, SideTable], fingerprint: str
-) -> DatasetMeta:
+    log: LogSource, splitter: Splitter, counts: _Counts, written: tuple[SideTable, SideTable, ContentHash],
+    live: LiveFolder | None,
+) -> DatasetMeta:  # fmt: skip
+    users, items, interactions = written
+    if live is None:
+        fingerprint = _fingerprint(interactions, items, log.segment_ms)
+    else:
+        items = live.items
+        fingerprint = live_fingerprint(interactions.hexdigest(), live, log.segment_ms)
     rows: dict[Split, int] = {part: counts.rows[part] for part in SPLITS}
     return DatasetMeta(
         format=log.format,
@@ -168,12 +197,15 @@ def _meta(
         utc_offset_hours=log.utc_offset_hours,
         split=splitter.rule,
         rows=rows,
+        segments={} if live is None else {part: live.segments[part] for part in SPLITS},
+        rates={} if log.live is None else dict(log.live.rates),
+        counters=[] if log.live is None else list(log.live.counters),
         rejected=_by_size(counts.rejected.items()),
         left_out=_by_size(counts.left_out.items()),
         flags=list(log.flags),
         context=list(log.context),
-        user_features=list(sides[0].features),
-        item_features=[name for name in sides[1].features if name != "author_id"],
+        user_features=list(users.features),
+        item_features=[name for name in items.features if name not in _NO_FEATURES],
         licence=log.licence,
         source=log.source,
         fingerprint=fingerprint,

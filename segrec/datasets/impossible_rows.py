@@ -13,9 +13,15 @@ LATEST_MS = 4_102_444_800_000
 "2100-01-01: a later time is a wrong unit."
 
 
-def impossible(schema: pl.Schema, flags: Sequence[str], own: Mapping[str, pl.Expr]) -> dict[str, pl.Expr]:
-    """{reason: expression that is true for such rows}, in the order in which they are counted."""
-    reasons = {f"missing {name}": _missing(name, schema[name]) for name in (*_NEEDED, *flags)}
+def impossible(
+    schema: pl.Schema, flags: Sequence[str], own: Mapping[str, pl.Expr], may_miss: Sequence[str] = ()
+) -> dict[str, pl.Expr]:
+    """{reason: expression that is true for such rows}, in the order in which they are counted.
+
+    Columns of `may_miss` may be null.
+    """
+    needed = [name for name in (*_NEEDED, *flags) if name not in may_miss]
+    reasons = {f"missing {name}": _missing(name, schema[name]) for name in needed}
     return {
         **reasons,
         "time_ms < 0": pl.col("time_ms") < 0,

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from segrec.datasets.columns import check_columns
 from segrec.datasets.csv_stream import csv_frames, csv_header
-from segrec.datasets.log_source import LogSource, ReadOptions
+from segrec.datasets.log_source import LIVE_ONLY, LogSource, ReadOptions
 from segrec.datasets.made_world import origin, truth_file
 from segrec.datasets.vector_file import vectors_beside
 from segrec.records import DataError
@@ -61,7 +61,7 @@ def read_kuairand(source: Path, options: ReadOptions) -> LogSource:
 
     :raises DataError: no log file, files of two versions, a missing column.
     """
-    options.refuse("kuairand", "columns")
+    options.refuse("kuairand", "columns", *LIVE_ONLY)
     folder = _data_folder(source)
     logs = _files(folder, _LOGS)
     if not logs:

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 
+from segrec.datasets.live_source import LiveSource
 from segrec.records import Config, ConfigError
 from segrec.records.segment_vectors import VectorType
 from segrec.splitting import SplitRequest
+
+LIVE_ONLY = ("label_shift", "utc_offset", "long_view_s")
+"Options that mean something to readers of live rooms only."
 
 Frames = Callable[[], Iterator[pl.DataFrame]]
 
@@ -33,6 +37,12 @@ class ReadOptions(Config):
     "table: the column map."
     vectors_type: VectorType = "float32"
     "Segment vectors are stored in this type."
+    label_shift: Literal["applied", "none"] | None = None
+    "klive: whether the file's lvtr is already that of the next segment; None = not, assumed."
+    utc_offset: Annotated[float, Field(ge=-14, le=14)] | None = None
+    "kuailive_m3: hours that datetimes without a zone are ahead of UTC; None = 0."
+    long_view_s: PositiveInt | None = None
+    "Live sessions: a long view lasts longer than this; None = 60 s."
 
     def refuse(self, reader: str, *fields: str) -> None:
         """:raises ConfigError: one of `fields` was set, and `reader` has no use for it."""
@@ -66,7 +76,8 @@ class LogSource:
     format: str
     licence: str
     source: str
-    batches: Frames
+    batches: Frames | None
+    "None: there are no impressions, only live rooms."
     segment_ms: int = 5000
     utc_offset_hours: float = 0.0
     flags: tuple[str, ...] = ()
@@ -77,9 +88,13 @@ class LogSource:
     "The format's own reasons to reject a row, beside those that hold for every log."
     checked_only: tuple[str, ...] = ()
     "Columns that `impossible` needs and the dataset folder does not keep."
+    may_miss: tuple[str, ...] = ()
+    "Columns that may be null: the length of a live room, a flag whose outcome nobody saw."
     given_split: bool = False
     "The batches hold a column `split` (train, valid, test)."
     vectors: tuple[VectorSource, ...] = ()
+    live: LiveSource | None = None
+    "Live rooms and their segments; items.parquet is then theirs."
     truth: Path | None = None
     notes: tuple[str, ...] = ()
     "What the user should know: files that were left alone, and why."

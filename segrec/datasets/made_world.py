@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 TRUTH = "truth.parquet"
+SEGMENT_TRUTH = "truth_segments.parquet"
 LICENCE = "none needed: a made world, no real user"
 
 VECTORS = "the made world's own content vectors"
 
 
-def truth_file(places: Sequence[Path]) -> Path | None:
-    """truth.parquet in one of the folders `places`."""
-    return next((place / TRUTH for place in places if (place / TRUTH).is_file()), None)
+def truth_file(places: Sequence[Path], name: str = TRUTH) -> Path | None:
+    """The file `name` in one of the folders `places`."""
+    return next((place / name for place in places if (place / name).is_file()), None)
 
 
 def origin(truth: Path | None, licence: str, source: str) -> tuple[str, str]:

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from segrec.datasets.columns import resolve_aliases
 from segrec.datasets.csv_stream import csv_frames, csv_header
-from segrec.datasets.log_source import LogSource, ReadOptions
+from segrec.datasets.log_source import LIVE_ONLY, LogSource, ReadOptions
 from segrec.datasets.made_world import VECTORS, origin, truth_file
 from segrec.datasets.segmm_features import segmm_vectors
 from segrec.records import ConfigError, DataError, exit_segment, segment_count
@@ -44,7 +44,7 @@ def read_segmm(source: Path, options: ReadOptions) -> LogSource:
 
     :raises DataError: no or several interaction files, a missing column, features that do not fit their map.
     """
-    options.refuse("segmm", "columns", "with_month_averages")
+    options.refuse("segmm", "columns", "with_month_averages", *LIVE_ONLY)
     file = _interactions_file(source)
     separator = "\t" if "\t" in csv_header(file, "\n")[0] else ","
     found = csv_header(file, separator)

@@ -12,7 +12,7 @@ import pyarrow as pa
 from segrec.datasets.column_map import ColumnMap, SideFile, minimal_map
 from segrec.datasets.columns import check_columns
 from segrec.datasets.csv_stream import csv_frames, csv_header
-from segrec.datasets.log_source import Frames, LogSource, ReadOptions, VectorSource
+from segrec.datasets.log_source import LIVE_ONLY, Frames, LogSource, ReadOptions, VectorSource
 from segrec.datasets.made_world import TRUTH, truth_file
 from segrec.datasets.parquet_stream import parquet_columns, parquet_frames
 from segrec.datasets.table_columns import canonical, plain_features
@@ -28,7 +28,7 @@ def read_table(source: Path, options: ReadOptions) -> LogSource:
     :raises ConfigError: no map (a minimal one is shown), or one with unknown or wrong fields.
     :raises DataError: no log file, a missing column, a column of a type that its role cannot have.
     """
-    options.refuse("table", "with_month_averages")
+    options.refuse("table", "with_month_averages", *LIVE_ONLY)
     if options.columns is None:
         raise _no_map(source)
     columns = ColumnMap.read(options.columns)
