@@ -56,7 +56,7 @@ class AntPivot(nn.Module):
         inside = (gate > -1e4).unsqueeze(-1)
         gates = []
         for block in self.blocks:
-            tokens, before = block(tokens, pivots)
+            tokens, before = block(tokens, pivots, inside.squeeze(-1))
             internal = self.internal(torch.cat([tokens, before.unsqueeze(2).expand_as(tokens), mean], dim=-1))
             weights = torch.softmax(internal.masked_fill(~inside, -1e4), dim=2)
             pivots = pivots + (weights * tokens).sum(dim=2)
@@ -91,7 +91,7 @@ class _PivotBlock(nn.Module):
         self.among_pivots = nn.ModuleList(_causal_layer(width, heads, dropout) for _ in range(2))
         self.in_chunk = nn.ModuleList(_causal_layer(width, heads, dropout) for _ in range(2))
 
-    def forward(self, tokens_BKcD: Tensor, pivots_BKD: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, tokens_BKcD: Tensor, pivots_BKD: Tensor, inside_BKc: Tensor) -> tuple[Tensor, Tensor]:
         """New tokens (B, K, c, D), and the pivot that each chunk began with (B, K, D): that of the chunks before it."""
         rooms, chunks, size, width = tokens_BKcD.shape
         before = torch.cat([self.start.expand(rooms, 1, width), pivots_BKD[:, :-1]], dim=1)
@@ -99,9 +99,9 @@ class _PivotBlock(nn.Module):
         for layer in self.among_pivots:
             before = layer(before, src_mask=hidden)
         read = torch.cat([before.unsqueeze(2), tokens_BKcD], dim=2).flatten(0, 1)
-        hidden = _later(size + 1, tokens_BKcD.device)
+        hidden, padding = _later(size + 1, tokens_BKcD.device), F.pad(~inside_BKc.flatten(0, 1), (1, 0))
         for layer in self.in_chunk:
-            read = layer(read, src_mask=hidden)
+            read = layer(read, src_mask=hidden, src_key_padding_mask=padding)
         return read[:, 1:].reshape(rooms, chunks, size, width), before
 
 

@@ -20,7 +20,7 @@ LONGEST = 210
 class OneStepHighlight(nn.Module):
     """p_t = sigmoid(head(body(x_0 .. x_t))), the score of segment t + 1.
 
-    x = Linear(I, D)(input) + P (causal and hierarchical only: learned positions) + gate Linear(F, D)(statistics); gate is
+    x = Linear(I, D)(input) + P (learned positions: causal, hierarchical) + gate Linear(F, D)(statistics); gate is
     one number that starts at 0.
 
     - mlp: LayerNorm, ReLU, dropout of each x alone
