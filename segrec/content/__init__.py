@@ -1,0 +1,1 @@
+"""Content to vectors: frames, speech and comments through frozen transformers, one vector a segment."""
