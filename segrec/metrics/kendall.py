@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from segrec.metrics.binary_outcomes import Values, as_tensor
+from segrec.metrics.groups import Groups, changes, paired_values
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def kendall_counts(predictions: Values, targets: Values, offsets: Values | None 
     :param offsets: (G + 1,) from 0 to n, never falling; groups may be empty.
     :raises ValueError: shapes that differ, a NaN, offsets of another form.
     """
-    predicted, target = _checked(predictions, targets)
+    predicted, target = paired_values(predictions, targets)
     groups = Groups.of(offsets, predicted)
     rows = _of_rows(predicted, target, groups)
     # Each pair stands at both of its rows.
@@ -68,7 +69,7 @@ def kendall_of_rows(predictions: Values, targets: Values, offsets: Values | None
 
     :raises ValueError: as `kendall_counts`.
     """
-    predicted, target = _checked(predictions, targets)
+    predicted, target = paired_values(predictions, targets)
     return _of_rows(predicted, target, Groups.of(offsets, predicted))
 
 
@@ -82,13 +83,13 @@ def tau_influence(predictions: Values, targets: Values) -> tuple[float, Tensor]:
     """
     rows = kendall_of_rows(predictions, targets)
     untied = rows.concordant + rows.discordant
-    won, moves, changes = (
+    won, moved, changed = (
         counts.double()
         for counts in (rows.concordant - rows.discordant, untied + rows.tied_targets, untied + rows.tied_predictions)
     )
-    all_moves, all_changes = moves.sum() / 2, changes.sum() / 2
-    tau = won.sum() / 2 / all_moves.sqrt() / all_changes.sqrt()
-    influence = won / all_moves.sqrt() / all_changes.sqrt() - tau / 2 * (moves / all_moves + changes / all_changes)
+    all_moved, all_changed = moved.sum() / 2, changed.sum() / 2
+    tau = won.sum() / 2 / all_moved.sqrt() / all_changed.sqrt()
+    influence = won / all_moved.sqrt() / all_changed.sqrt() - tau / 2 * (moved / all_moved + changed / all_changed)
     return float(tau), influence
 
 
@@ -103,7 +104,7 @@ def kendall_windows(
     """
     if window < 2:
         raise ValueError(f"a window needs at least 2 rows (found: {window})")
-    predicted, target = _checked(predictions, targets, kept)
+    predicted, target = paired_values(predictions, targets, kept)
     groups = Groups.of(run_offsets, predicted)
     there = torch.ones_like(predicted, dtype=torch.bool) if kept is None else as_tensor(kept).to(predicted.device)
     place = torch.arange(len(predicted), device=predicted.device) - groups.starts
@@ -118,93 +119,19 @@ def kendall_windows(
     return KendallCounts(*counts), last
 
 
-@dataclass(frozen=True)
-class Groups:
-    """Rows offsets[g]:offsets[g + 1] are group g."""
-
-    offsets: Tensor
-    "(G + 1,) int64."
-    of_row: Tensor
-    "(n,) int64 group of each row."
-
-    @classmethod
-    def of(cls, offsets: Values | None, rows: Tensor) -> Groups:
-        """:raises ValueError: offsets that do not run from 0 to n without falling."""
-        count, device = len(rows), rows.device
-        bounds = torch.tensor([0, count]) if offsets is None else as_tensor(offsets).long()
-        bounds = bounds.to(device)
-        if bounds.ndim != 1 or not len(bounds) or bounds[0] != 0 or bounds[-1] != count or (bounds.diff() < 0).any():
-            raise ValueError(f"offsets must run from 0 to {count} without falling (found: {bounds.tolist()[:9]})")
-        sizes = bounds.diff()
-        return cls(bounds, torch.repeat_interleave(torch.arange(len(sizes), device=device), sizes))
-
-    @property
-    def starts(self) -> Tensor:
-        """(n,) first row of each row's group."""
-        return self.offsets[self.of_row]
-
-    def sort(self, values: Tensor, rows: Tensor | None = None) -> Tensor:
-        """(n,) all row numbers, group after group, inside each by rising value; equal ones as they come in `rows`."""
-        order = torch.argsort(values if rows is None else values[rows], stable=True)
-        order = order if rows is None else rows[order]
-        return order if len(self.offsets) == 2 else order[torch.argsort(self.of_row[order], stable=True)]
-
-    def dense_ranks(self, changes: Tensor) -> Tensor:
-        """(n,) 0, 1, 2 ... inside each group, one more wherever the sorted value changes."""
-        total = (changes | self._first).cumsum(0)
-        return total - total[self.starts] if len(total) else total
-
-    def tied_with(self, changes: Tensor) -> Tensor:
-        """(n,) other rows in each row's stretch of equal values; `changes`: it differs from the one before."""
-        first = changes | self._first
-        lengths = first.nonzero()[:, 0].diff(append=self.offsets[-1:])
-        return torch.repeat_interleave(lengths, lengths) - 1
-
-    def rising_with(self, ranks: Tensor) -> Tensor:
-        """(n,) rows of the group that come before with a smaller rank or after with a larger one; ranks (n,) >= 0.
-
-        Bit by bit, the highest first: among rows that agree in the higher bits, each 0 before a 1 is such a pair;
-        then the zeros go before the ones, in the order they came.
-        """
-        start, end = self.starts, self.offsets[self.of_row + 1]
-        here = torch.arange(len(ranks), device=ranks.device)
-        found, row = torch.zeros_like(ranks), here
-        for bit in reversed(range(int(ranks.max()).bit_length() if len(ranks) else 0)):
-            one = (ranks >> bit & 1).bool()
-            zeros_to = torch.nn.functional.pad((~one).cumsum(0), (1, 0))
-            zeros_before = zeros_to[here] - zeros_to[start]
-            border = start + zeros_to[end] - zeros_to[start]
-            ones_after = (end - border) - (here - start - zeros_before)
-            found = found + torch.where(one, zeros_before, ones_after)
-            place = torch.where(one, border + here - start - zeros_before, start + zeros_before)
-            moved = torch.stack([ranks, torch.where(one, border, start), torch.where(one, end, border), found, row])
-            ranks, start, end, found, row = torch.empty_like(moved).index_copy_(1, place, moved)
-        return torch.empty_like(found).index_copy_(0, row, found)
-
-    @property
-    def _first(self) -> Tensor:
-        first = torch.zeros(len(self.of_row), dtype=torch.bool, device=self.of_row.device)
-        first[self.starts] = True
-        return first
-
-    def sums(self, groups: Tensor, values: Tensor) -> Tensor:
-        """(G,) sums of values (m,) by their groups (m,)."""
-        return torch.zeros_like(self.offsets[:-1]).index_add_(0, groups, values)
-
-
 def _of_rows(predicted: Tensor, target: Tensor, groups: Groups) -> KendallCounts:
     """Rows are sorted by prediction, equal ones by falling truth: then a pair is concordant if its truth rises."""
     rising = groups.sort(target)
     rank = torch.empty_like(rising)
-    rank[rising] = groups.dense_ranks(_changes(target[rising]))
+    rank[rising] = groups.dense_ranks(changes(target[rising]))
     order = groups.sort(predicted, rising.flip(0))
-    rank_changes, prediction_changes = _changes(rank[order]), _changes(predicted[order])
+    rank_changes, prediction_changes = changes(rank[order]), changes(predicted[order])
     concordant, target_ties, prediction_ties, both_tied = (torch.empty_like(rank) for _ in range(4))
-    concordant[order] = groups.rising_with(rank[order])
-    target_ties[rising] = groups.tied_with(_changes(target[rising]))
+    concordant[order] = _rising_with(rank[order], groups)
+    target_ties[rising] = groups.tied_with(changes(target[rising]))
     prediction_ties[order] = groups.tied_with(prediction_changes)
     both_tied[order] = groups.tied_with(rank_changes | prediction_changes)
-    others = groups.offsets.diff()[groups.of_row] - 1
+    others = groups.sizes[groups.of_row] - 1
     untied = others - target_ties - prediction_ties + both_tied
     return KendallCounts(concordant, untied - concordant, prediction_ties - both_tied, target_ties - both_tied)
 
@@ -213,26 +140,27 @@ def _kinds(predicted: Tensor, target: Tensor, lag: int) -> tuple[Tensor, Tensor,
     """Of each pair (j, j + lag): concordant, discordant, tied in the prediction only, in the truth only."""
     up, rises = predicted[lag:] > predicted[:-lag], target[lag:] > target[:-lag]
     down, falls = predicted[lag:] < predicted[:-lag], target[lag:] < target[:-lag]
-    moves, changes = up | down, rises | falls
-    return up & rises | down & falls, up & falls | down & rises, ~moves & changes, moves & ~changes
+    moves, differs = up | down, rises | falls
+    return up & rises | down & falls, up & falls | down & rises, ~moves & differs, moves & ~differs
 
 
-def _changes(values: Tensor) -> Tensor:
-    changed = torch.ones(len(values), dtype=torch.bool, device=values.device)
-    changed[1:] = values[1:] != values[:-1]
-    return changed
+def _rising_with(ranks: Tensor, groups: Groups) -> Tensor:
+    """(n,) rows of the group that come before with a smaller rank or after with a larger one; ranks (n,) >= 0.
 
-
-def _checked(predictions: Values, targets: Values, kept: Values | None = None) -> tuple[Tensor, Tensor]:
-    predicted = as_tensor(predictions)
-    target = as_tensor(targets).to(predicted.device)
-    if predicted.ndim != 1 or predicted.shape != target.shape:
-        raise ValueError(
-            f"predictions {tuple(predicted.shape)} and targets {tuple(target.shape)} must be equal in length (n,)"
-        )
-    bad = predicted.isnan() | target.isnan()
-    if kept is not None:
-        bad &= as_tensor(kept).to(predicted.device)
-    if bool(bad.any()):
-        raise ValueError(f"a prediction or target is NaN (row {int(bad.to(torch.uint8).argmax())})")
-    return predicted, target
+    Bit by bit, the highest first: among rows that agree in the higher bits, each 0 before a 1 is such a pair;
+    then the zeros go before the ones, in the order they came.
+    """
+    start, end = groups.starts, groups.offsets[groups.of_row + 1]
+    here = torch.arange(len(ranks), device=ranks.device)
+    found, row = torch.zeros_like(ranks), here
+    for bit in reversed(range(int(ranks.max()).bit_length() if len(ranks) else 0)):
+        one = (ranks >> bit & 1).bool()
+        zeros_to = torch.nn.functional.pad((~one).cumsum(0), (1, 0))
+        zeros_before = zeros_to[here] - zeros_to[start]
+        border = start + zeros_to[end] - zeros_to[start]
+        ones_after = (end - border) - (here - start - zeros_before)
+        found = found + torch.where(one, zeros_before, ones_after)
+        place = torch.where(one, border + here - start - zeros_before, start + zeros_before)
+        moved = torch.stack([ranks, torch.where(one, border, start), torch.where(one, end, border), found, row])
+        ranks, start, end, found, row = torch.empty_like(moved).index_copy_(1, place, moved)
+    return torch.empty_like(found).index_copy_(0, row, found)
