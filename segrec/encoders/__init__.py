@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from importlib.metadata import entry_points
 
+from segrec.encoders.content_ctr import ContentCtr
 from segrec.encoders.encoder import Encoder
+from segrec.encoders.kuaihl import KuaiHL
 from segrec.encoders.segment_interest import SegmentInterest
 from segrec.records import ConfigError
 
 ENCODERS: dict[str, type[Encoder]] = {
+    "content_ctr": ContentCtr,
+    "kuaihl": KuaiHL,
     "segment_interest": SegmentInterest,
 }
 """Encoders by name. A third party adds its own by an entry point of the group `segrec.encoders`."""

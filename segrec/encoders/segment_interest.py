@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from segrec.encoders.encoder import Parts, SkipEncoder, Withheld
 from segrec.encoders.prediction import SkipPrediction
+from segrec.encoders.scales import Scales
 from segrec.encoders.segment_interest_columns import SideColumns, Surroundings
 from segrec.encoders.segment_interest_config import SegmentInterestConfig
 from segrec.encoders.segment_interest_counts import ExitCounts, blocks_of
-from segrec.encoders.segment_interest_inputs import Scales, SegmentInterestInputs
+from segrec.encoders.segment_interest_inputs import SegmentInterestInputs
 from segrec.encoders.segment_interest_learning import (
     batch_loss,
     dense_optimizer,

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from segrec.encoders.scales import Scales
 from segrec.encoders.segment_interest_columns import Side, SideColumns, Surroundings
 from segrec.encoders.segment_interest_config import SegmentInterestConfig
 from segrec.encoders.segment_interest_counts import KEYS, ExitCounts
@@ -23,32 +24,6 @@ FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
 ID_COLUMNS = ("user_id", "item_id", "author_id")
-
-_CLIP = 4.0
-"Dense columns are cut at so many standard deviations."
-
-
-@dataclass(frozen=True)
-class Scales:
-    """Mean and standard deviation of the dense columns over the training views, (F,) each."""
-
-    means: FloatArray
-    deviations: FloatArray
-
-    @classmethod
-    def of(cls, dense: FloatArray) -> Self:
-        """NaN does not count; a column that never varies keeps a deviation of 1."""
-        known = np.isfinite(dense)
-        count = np.maximum(known.sum(axis=0), 1)
-        means = np.where(known, dense, 0.0).sum(axis=0, dtype=np.float64) / count
-        squares = np.where(known, (dense - means) ** 2, 0.0).sum(axis=0, dtype=np.float64) / count
-        deviations = np.where(squares > 1e-12, np.sqrt(squares), 1.0)
-        return cls(means.astype(np.float32), deviations.astype(np.float32))
-
-    def scaled(self, dense: FloatArray) -> FloatArray:
-        """(V, F) standardised and cut; unknown values become the mean."""
-        scaled = np.clip((dense - self.means) / self.deviations, -_CLIP, _CLIP)
-        return np.where(np.isfinite(scaled), scaled, 0.0).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -79,7 +54,7 @@ class SegmentInterestInputs:
         """The inputs, and the training views encoded with counts of other blocks of time than their own."""
         vocabularies = {name: Vocabulary.fit(train[name], config.min_count) for name in ID_COLUMNS}
         vector_width = 0 if surroundings.vectors is None else surroundings.vectors.vectors.meta.dim
-        scales = Scales(np.zeros(0, np.float32), np.ones(0, np.float32))
+        scales = Scales.none(0)
         if not config.counted:
             inputs = cls(config, vocabularies, columns, None, scales, vector_width)
             return inputs, inputs.encode(train, log, surroundings)

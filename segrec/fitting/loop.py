@@ -13,6 +13,7 @@ from torchrec.distributed.model_parallel import DistributedModelParallel
 
 from segrec.fitting.checkpoints import Checkpoints
 from segrec.fitting.config import FitConfig
+from segrec.fitting.loss_parts import LossParts
 from segrec.fitting.monitoring import Monitor
 from segrec.fitting.progress import Progress, Validation
 from segrec.fitting.random_state import seed_everything
@@ -28,8 +29,8 @@ class Fittable(Generic[B]):
     """What can be fitted. The tables' optimizers live inside `module` (see `segrec.tables.distribute`)."""
 
     module: nn.Module
-    loss: Callable[[B], Tensor]
-    "Scalar with a live graph; with several processes made by `global_mean`."
+    loss: Callable[[B], Tensor | LossParts]
+    "Scalar with a live graph, or one with its parts; with several processes made by `global_mean`."
     optimizer: torch.optim.Optimizer | None
     "Of the dense parameters."
     validate: Callable[[], dict[str, float]]
@@ -92,11 +93,12 @@ def fit(fittable: Fittable[B], stream: Stream[B], config: FitConfig, folder: Pat
     return _finish(checkpoints, progress, config)
 
 
-def _step(fittable: Fittable[B], batch: B, clip_norm: float | None) -> Tensor:
+def _step(fittable: Fittable[B], batch: B, clip_norm: float | None) -> LossParts:
     if fittable.optimizer is not None:
         fittable.optimizer.zero_grad(set_to_none=True)
-    loss = fittable.loss(batch)
-    loss.backward()  # type: ignore[no-untyped-call]
+    found = fittable.loss(batch)
+    loss = found if isinstance(found, LossParts) else LossParts(found, {})
+    loss.total.backward()  # type: ignore[no-untyped-call]
     if fittable.optimizer is not None:
         if clip_norm is not None:
             dense = [parameter for group in fittable.optimizer.param_groups for parameter in group["params"]]

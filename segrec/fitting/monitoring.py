@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from segrec.fitting.loss_parts import LossParts
 from segrec.fitting.progress import Progress
 from segrec.records import ConfigError
 from segrec.tables.processes import rank, world_size
@@ -30,6 +31,7 @@ class Monitor:
     def __init__(self, folder: Path, progress: Progress, *, batch_size: int, log_every: int, total: int) -> None:
         self._progress, self._batch_size = progress, batch_size
         self._losses: Tensor | None = None
+        self._names: tuple[str, ...] = ()
         self._filled, self._log_every, self._since = 0, log_every, time.perf_counter()
         self._writer = SummaryWriter(str(folder), purge_step=progress.step + 1) if rank() == 0 else None
         hidden = rank() != 0 or not sys.stderr.isatty()
@@ -45,11 +47,15 @@ class Monitor:
         if self._writer is not None:
             self._writer.close()
 
-    def step(self, loss: Tensor) -> None:
-        """Remembers the loss of one step (scalar, on the device)."""
+    def step(self, loss: LossParts) -> None:
+        """Remembers the loss of one step and its parts (scalars, on the device)."""
         if self._losses is None:
-            self._losses = torch.empty(self._log_every, dtype=torch.float32, device=loss.device)
-        self._losses[self._filled] = loss.detach()
+            self._names = tuple(loss.parts)
+            shape = (1 + len(self._names), self._log_every)
+            self._losses = torch.empty(shape, dtype=torch.float32, device=loss.total.device)
+        self._losses[0, self._filled] = loss.total.detach()
+        for place, name in enumerate(self._names, 1):
+            self._losses[place, self._filled] = loss.parts[name].detach()
         self._filled += 1
         self._bar.update()
         if self._filled == self._log_every:
@@ -62,11 +68,11 @@ class Monitor:
         """
         if self._losses is None or self._filled == 0:
             return
-        seen = self._losses[: self._filled].clone()
+        seen = self._losses[:, : self._filled].clone()
         if world_size() > 1:  # each process holds its part of the loss, times their number
             dist.all_reduce(seen)
             seen /= world_size()
-        losses = seen.tolist()
+        losses, *parts = seen.tolist()
         seconds, first = time.perf_counter() - self._since, self._progress.step - self._filled
         self._filled, self._since = 0, time.perf_counter()
         for place, loss in enumerate(losses):
@@ -75,10 +81,10 @@ class Monitor:
                     f"training loss is {loss} at step {first + place + 1} (epoch {self._progress.epoch}); lower "
                     "learning_rate, set clip_norm, or check the dense inputs for huge values"
                 )
-        self._progress.loss_sum += sum(losses)
-        self._progress.loss_steps += len(losses)
+        self._progress.add_losses(losses, dict(zip(self._names, parts, strict=True)))
         mean, speed = sum(losses) / len(losses), len(losses) * self._batch_size / max(seconds, 1e-9)
-        self._write({"train/loss": mean, "train/samples_per_second": speed})
+        means = {f"train/loss_{name}": sum(part) / len(part) for name, part in zip(self._names, parts, strict=True)}
+        self._write({"train/loss": mean, **means, "train/samples_per_second": speed})
         self._bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
 
     def validated(self, metrics: Mapping[str, float], learning_rate: float | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isfinite
 
 from pydantic import BaseModel, ConfigDict
@@ -20,6 +20,8 @@ class Validation(BaseModel):
     "0-based epoch in which it happened."
     loss: float
     "Mean training loss since the validation before."
+    parts: dict[str, float] = {}
+    "Means of its parts, where it has some."
     metrics: dict[str, float]
 
 
@@ -36,6 +38,7 @@ class Progress(BaseModel):
     loss_sum: float = 0.0
     loss_steps: int = 0
     "Training loss since the last validation."
+    part_sums: dict[str, float] = {}
     best: float | None = None
     best_step: int | None = None
     best_epoch: int | None = None
@@ -51,6 +54,13 @@ class Progress(BaseModel):
         """The cursor at the start of the next epoch."""
         self.epoch, self.batch = self.epoch + 1, 0
 
+    def add_losses(self, losses: Sequence[float], parts: Mapping[str, Sequence[float]]) -> None:
+        """Losses of some steps, and their parts by name."""
+        self.loss_sum += sum(losses)
+        self.loss_steps += len(losses)
+        for name, values in parts.items():
+            self.part_sums[name] = self.part_sums.get(name, 0.0) + sum(values)
+
     def record(self, metrics: Mapping[str, float], monitor: str, minimize: bool) -> bool:
         """Adds a validation; True when it is the best so far.
 
@@ -64,10 +74,12 @@ class Progress(BaseModel):
                 f"validation at step {self.step}: monitored metric {monitor!r} is {value}; "
                 "check the valid rows (both labels there?) and the learning rate"
             )
-        loss = self.loss_sum / max(self.loss_steps, 1)
+        steps = max(self.loss_steps, 1)
+        parts = {name: total / steps for name, total in self.part_sums.items()}
         plain = {name: float(number) for name, number in metrics.items()}
-        self.history.append(Validation(step=self.step, epoch=self.epoch, loss=loss, metrics=plain))
-        self.loss_sum, self.loss_steps = 0.0, 0
+        entry = Validation(step=self.step, epoch=self.epoch, loss=self.loss_sum / steps, parts=parts, metrics=plain)
+        self.history.append(entry)
+        self.loss_sum, self.loss_steps, self.part_sums = 0.0, 0, {}
         better = self.best is None or (value < self.best if minimize else value > self.best)
         if better:
             self.best, self.best_step, self.best_epoch, self.without_better = value, self.step, self.epoch, 0
