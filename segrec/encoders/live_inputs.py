@@ -18,7 +18,7 @@ from segrec.encoders.live_network import LiveShape
 from segrec.encoders.scales import Scales
 from segrec.encoders.streamer_vectors import StreamerVectors
 from segrec.records import DataError, DatasetFolder, SegmentVectors
-from segrec.segments.rooms import NO_ROW, RateTarget, Rooms
+from segrec.segments.rooms import NO_ROW, IntArray, RateTarget, Rooms
 from segrec.tables import Vocabulary
 
 FloatArray = npt.NDArray[np.float32]
@@ -77,13 +77,13 @@ class LiveInputs:
         return self._table(rooms, raw, self._contents(dataset), target)
 
     def segment_inputs(
-        self, contents: Mapping[str, FloatArray], authors: pl.Series, known_MF: FloatArray | None = None
+        self, contents: Mapping[str, FloatArray], authors: pl.Series | IntArray, known_MF: FloatArray | None = None
     ) -> SegmentInputs:
         """M raw segments as what `LiveNetwork.fuse` takes.
 
         :param contents: by modality (visual, text), (M, E) unscaled; a row with NaN, or a modality that is not there,
             is missing content.
-        :param authors: (M,) ids of the streamers, null where unknown.
+        :param authors: (M,) ids of the streamers, null where unknown; or their codes.
         :param known_MF: what `KnownState.push` gave; None: nothing is known.
         :raises DataError: vectors of another width than the encoder was fitted on.
         """
@@ -96,9 +96,12 @@ class LiveInputs:
             present.append(torch.from_numpy(there))
         raw_known = np.full((len(authors), len(self.known_scales.means)), np.nan, np.float32)
         raw_known = raw_known if known_MF is None else known_MF
-        codes = np.zeros(len(authors), np.int64) if self.streamers is None else self.streamers.encode(authors)
+        codes = authors if isinstance(authors, np.ndarray) else self._codes(authors)
         known = torch.from_numpy(self.known_scales.scaled(raw_known))
         return SegmentInputs(tuple(vectors), tuple(present), torch.from_numpy(codes), known)
+
+    def _codes(self, authors: pl.Series) -> IntArray:
+        return np.zeros(len(authors), np.int64) if self.streamers is None else self.streamers.encode(authors)
 
     def _contents(self, dataset: DatasetFolder) -> dict[str, SegmentVectors]:
         found = {}
@@ -110,13 +113,12 @@ class LiveInputs:
     def _table(
         self, rooms: Rooms, raw: FloatArray, contents: Mapping[str, SegmentVectors], target: RateTarget | None
     ) -> LiveTable:
-        nobody = np.zeros(len(rooms.room), np.int64)
         return LiveTable(
             contents={
                 name: Content(vectors, rooms.vector_rows(vectors), self.content_scales[name])
                 for name, vectors in contents.items()
             },
-            author=nobody if self.streamers is None else self.streamers.encode(rooms.frame["author_id"]),
+            author=self._codes(rooms.frame["author_id"]),
             known=self.known_scales.scaled(raw),
             run_offsets=rooms.run_offsets,
             target=target,

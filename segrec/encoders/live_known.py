@@ -27,6 +27,7 @@ HALF_LIVES = (15.0, 5.0, 2.0)
 _COUNTER_HALF_LIFE = 5.0
 _PRIOR_TRIALS, _PRIOR_SEGMENTS = 20.0, 2.0
 "Each estimate is pulled to the next wider one with so many trials, or segments where trials are unknown."
+_LISTS = ("rates", "counted", "means", "counters", "known_after_ms")
 _STREAMER, _ROOM, _NEWEST = 0, 1, 2 + len(HALF_LIVES)
 _LEVELS = 3 + len(HALF_LIVES)
 "Pairs kept of each rate: streamer's earlier rooms, this room, one a half-life, newest."
@@ -42,6 +43,8 @@ class KnownColumns:
     means: tuple[float, ...]
     "Of each rate over the train segments: where an estimate starts."
     counters: tuple[str, ...]
+    known_after_ms: tuple[int, ...]
+    "Of each rate: how long after its segment's end it may be looked at."
     shift: int
     "Label shift: with 1 the segment's own counters are known, with 0 those of the one before."
 
@@ -52,17 +55,18 @@ class KnownColumns:
         sums = [_pairs(rooms.frame, meta, rate).sum(axis=0) for rate in meta.rates]
         means = tuple(float(successes / trials) if trials > 0 else 0.5 for successes, trials in sums)
         counted = tuple(rate.trials is not None for rate in meta.rates.values())
-        return cls(tuple(meta.rates), counted, means, tuple(meta.counters), shift)
+        delays = tuple(rate.known_after_ms for rate in meta.rates.values())
+        return cls(tuple(meta.rates), counted, means, tuple(meta.counters), delays, shift)
 
     @classmethod
     def of_plain(cls, plain: Mapping[str, Any]) -> Self:
         """What `plain` gave."""
-        tuples = {name: tuple(plain[name]) for name in ("rates", "counted", "means", "counters")}
+        tuples = {name: tuple(plain[name]) for name in _LISTS}
         return cls(**tuples, shift=plain["shift"])
 
     def plain(self) -> dict[str, Any]:
         """As JSON."""
-        lists = {name: list(getattr(self, name)) for name in ("rates", "counted", "means", "counters")}
+        lists = {name: list(getattr(self, name)) for name in _LISTS}
         return {**lists, "shift": self.shift}
 
     @property
