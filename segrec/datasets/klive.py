@@ -29,6 +29,8 @@ LICENCE = "the publisher's agreement: non-commercial research only, no biometric
 SOURCE = "KLive (https://github.com/djx2726889/KLive)"
 MODEL = "KLive's own features (Swin for frames, BERT for speech and comments)"
 SEGMENT_MS = 30_000
+GAP_TOLERANCE_MS = 1_000
+"A line that begins at most this much later than the end of the one before still follows it."
 
 AUTHORS = "live_id2aid.txt"
 _LOG = "*.log"
@@ -138,7 +140,8 @@ def _heads(files: _Files) -> pl.DataFrame:
             heads.line.append(record.line)
             heads.visual.append(bool(record.fields["visual"].strip()))
             heads.text.append(bool(record.fields["text"].strip()))
-    return pl.DataFrame(vars(heads)).with_row_index("source_row").rename({"live_id": "item_id"})
+    rows = pl.DataFrame(vars(heads)).with_row_index("source_row").rename({"live_id": "item_id"})
+    return rows.with_columns(pl.col("source_row").cast(pl.Int64))
 
 
 def _segments(heads: pl.DataFrame, files: _Files, shifted: bool, rejected: Counter[str]) -> pl.DataFrame:
@@ -147,17 +150,28 @@ def _segments(heads: pl.DataFrame, files: _Files, shifted: bool, rejected: Count
     _check_repeated(ordered, files)
     once = ordered.unique(["item_id", "timestamp"], keep="first", maintain_order=True)
     rejected["repeated segment"] += ordered.height - once.height
-    early = once["timestamp"] < 0
-    rejected["timestamp < 0"] += int(early.sum())
-    room = pl.col("item_id")
-    start = pl.col("timestamp") * 1000
-    return once.filter(~early).with_columns(
+    possible = once.filter(pl.col("timestamp") >= 0)
+    rejected["timestamp < 0"] += once.height - possible.height
+    rows = possible.with_columns(start_ms=pl.col("timestamp") * 1000)
+    room, start = pl.col("item_id"), pl.col("start_ms")
+    return (_moved_back(rows) if shifted else rows).with_columns(
         segment=pl.int_range(pl.len()).over(room).cast(pl.Int32),
-        start_ms=start,
         end_ms=pl.min_horizontal(start + SEGMENT_MS, start.shift(-1).over(room)),
-        lvtr=pl.col("lvtr").shift(1).over(room) if shifted else pl.col("lvtr"),
-        source_row=pl.col("source_row").cast(pl.Int64),
     )
+
+
+def _moved_back(rows: pl.DataFrame) -> pl.DataFrame:
+    """Each lvtr one segment later: at the line that follows, or, where none follows at once, at a segment of its own,
+    which has no vectors."""
+    room, start = pl.col("item_id"), pl.col("start_ms")
+    follows = (start.shift(-1).over(room) - start <= SEGMENT_MS + GAP_TOLERANCE_MS).fill_null(False)
+    marked = rows.with_columns(_follows=follows)
+    added = marked.filter(~pl.col("_follows")).with_columns(
+        start + SEGMENT_MS, source_row=None, visual=pl.lit(False), text=pl.lit(False)
+    )
+    before = pl.col("_follows").shift(1).over(room).fill_null(False)
+    moved = marked.with_columns(lvtr=pl.when(before).then(pl.col("lvtr").shift(1).over(room)))
+    return pl.concat([moved, added.select(moved.columns)], how="vertical_relaxed").drop("_follows").sort(room, start)
 
 
 def _check_repeated(ordered: pl.DataFrame, files: _Files) -> None:

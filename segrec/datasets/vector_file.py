@@ -67,8 +67,8 @@ def vector_file(
     return VectorSource(
         name=name,
         index=index.select(pl.col("item_id").cast(item_type), "segment", "row"),
-        chunks=partial(_chunks, file, vector, _width(file, vector)),
-        dim=_width(file, vector),
+        chunks=partial(vector_chunks, file, vector, vector_width(file, vector)),
+        dim=vector_width(file, vector),
         model=model or f"{file.name} (as delivered)",
     )
 
@@ -77,14 +77,22 @@ def _vector_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("segments_*.parquet"))
 
 
-def _width(file: Path, column: str) -> int:
+def vector_width(file: Path, column: str) -> int:
+    """Width of the first vector of `file`.
+
+    :raises DataError: there is none.
+    """
     for batch in pq.ParquetFile(file).iter_batches(1, columns=[column]):
         first = batch.column(0)[0].as_py()
         return len(first or [])
     raise DataError(file, "holds no vectors", found="0 rows", fix="write it again, or leave it out")
 
 
-def _chunks(file: Path, column: str, dim: int) -> Iterator[npt.NDArray[np.floating[Any]]]:
+def vector_chunks(file: Path, column: str, dim: int) -> Iterator[npt.NDArray[np.floating[Any]]]:
+    """(n, dim) arrays in row order.
+
+    :raises DataError: a damaged file, or a vector of another width (row named).
+    """
     done = 0
     try:
         for batch in pq.ParquetFile(file).iter_batches(_ROWS_AT_A_TIME, columns=[column]):

@@ -13,7 +13,7 @@ from segrec.records import SPLITS, ConfigError, DatasetFolder
 from segrec.splitting import SplitRequest
 
 
-@pytest.fixture(params=sorted(DATASETS))
+@pytest.fixture(params=["kuairand", "segmm", "table"])
 def made(request, kuairand, segmm, table):
     """(format, source, options) of a small log of each format."""
     if request.param == "table":
@@ -112,5 +112,5 @@ def test_another_package_brings_a_reader(monkeypatch):
     theirs = EntryPoint("theirs", "segrec.datasets.segmm:read_segmm", "segrec.datasets")
     monkeypatch.setattr(segrec.datasets, "entry_points", lambda group: [theirs])
     assert find_reader("theirs") is DATASETS["segmm"]
-    with pytest.raises(ConfigError, match=r"known: kuairand, segmm, table, theirs"):
+    with pytest.raises(ConfigError, match=r"known: .*kuairand, segmm, table, theirs"):
         find_reader("other")
