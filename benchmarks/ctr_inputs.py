@@ -9,8 +9,9 @@ import numpy.typing as npt
 import polars as pl
 
 from ranking.encoded_rows import EncodedRows
+from ranking.labels import fit_label
 from ranking.rankers.dcn_v2 import DcnV2Config
-from ranking.training.ranker_run import RankerData
+from ranking.training.ranker_data import RankerData
 from segrec.records import KEY, SPLITS, DatasetFolder
 
 FOLDS = 5
@@ -48,10 +49,10 @@ class PeerInputs:
 def read_inputs(dataset: DatasetFolder, label: str) -> PeerInputs:
     """Encodes a dataset as `segrec rank dcn_v2` does by default."""
     config = DcnV2Config()
-    data = RankerData.fit(dataset, label, config, None)
+    data = RankerData.fit(dataset, fit_label(dataset, label), config, None)
     parts, keys, split = [], [], []
     for name in SPLITS:
-        stream = data.stream(dataset, name, config)
+        stream = data.stream(dataset, [name], config)
         parts += list(stream.encoded())
         keys += [stream.source.keys(piece).select(KEY) for piece in stream.source.pieces]
         split += [name] * stream.source.rows

@@ -86,6 +86,7 @@ def make_batch(rows: EncodedRows, names: tuple[str, ...], global_rows: int, max_
         dense=torch.from_numpy(np.ascontiguousarray(rows.dense)),
         labels=torch.from_numpy(rows.labels),
         global_rows=global_rows,
+        weights=torch.from_numpy(rows.weights) if len(rows.weights) else None,
         scores=scores,
         segments=segments,
     )

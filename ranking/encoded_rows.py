@@ -25,6 +25,8 @@ class EncodedRows:
     dense: npt.NDArray[np.float32]
     "(n, D)"
     labels: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
+    weights: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
+    "(n,) importance of a row in the loss; empty where all count alike."
     spans: npt.NDArray[np.int8] = field(default_factory=lambda: np.zeros(0, dtype=np.int8))
     "(n,) span of train's time that the row lies in, for lagged rates; empty where nobody asks."
     scores: tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]] | None = None
@@ -44,6 +46,7 @@ class EncodedRows:
             bags={name: take_jagged(bag, places) for name, bag in self.bags.items()},
             dense=self.dense[places],
             labels=self.labels[places] if len(self.labels) else self.labels,
+            weights=self.weights[places] if len(self.weights) else self.weights,
             spans=self.spans[places] if len(self.spans) else self.spans,
             scores=None if self.scores is None else take_jagged(self.scores, places),
             segments=None if self.segments is None else self.segments[places],
@@ -60,6 +63,7 @@ class EncodedRows:
             bags={name: _joined([part.bags[name] for part in parts]) for name in first.bags},
             dense=np.concatenate([part.dense for part in parts]),
             labels=np.concatenate([part.labels for part in parts]),
+            weights=np.concatenate([part.weights for part in parts]),
             spans=np.concatenate([part.spans for part in parts]),
             scores=_joined([part.scores for part in parts if part.scores is not None]) if first.scores else None,
             segments=None

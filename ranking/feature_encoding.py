@@ -11,28 +11,16 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from ranking.column_values import (
-    bag_codes,
-    days,
-    flat_bags,
-    id_values,
-    lists_of,
-    log_age,
-    log_age_expression,
-    numbers,
-    quantile_edges,
-    transform,
-    transformed,
-)
+from ranking.column_values import bag_codes, days, flat_bags, id_values, log_age, numbers, transformed
 from ranking.encoded_rows import EncodedRows
-from ranking.features import KEY_OF, BagFeature, DenseFeature, FeatureSpec, IdFeature, Side, rows_with_clock
-from segrec.records import DataError, DatasetFolder, scan_parquet
+from ranking.feature_fitting import fit_edges, fit_scaling, fit_vocabulary, frequent, train_sides, train_vocabulary
+from ranking.features import KEY_OF, BagFeature, FeatureSpec, IdFeature, Side
+from ranking.row_context import RowContext
+from segrec.records import KEY, DataError, DatasetFolder, scan_parquet
 from segrec.tables import MISSING, Vocabulary
 
 COHORT_IDS = ("user_id", "item_id")
 "Ids whose presence in train makes a row warm."
-
-_AGE = "age"
 
 
 @dataclass(frozen=True)
@@ -43,7 +31,7 @@ class FittedFeatures:
     vocabularies: dict[str, Vocabulary]
     "By feature name; ids and bags without buckets."
     seen: dict[str, Vocabulary]
-    "All of train's user_id and item_id, however rare: what warm means."
+    "All of train's user_id (where rows have one) and item_id, however rare: what warm means."
     edges: dict[str, tuple[float, ...]]
     "Inner edges of bucketed ids, ascending."
     scaling: dict[str, tuple[float, float]]
@@ -57,20 +45,22 @@ class FittedFeatures:
 
         :raises DataError: the dataset has no train row.
         """
-        seen = {column: _train_vocabulary(dataset, column) for column in COHORT_IDS}
-        if not len(seen["user_id"].ids):
+        context = RowContext.of(dataset)
+        cohorts = [column for column in COHORT_IDS if column in dataset.interactions().collect_schema()]
+        seen = {column: train_vocabulary(context, column) for column in cohorts}
+        if not len(seen["item_id"].ids):
             raise DataError(dataset.path, "has no train row", fix="read it again with another split")
-        sides = _train_sides(dataset, seen)
+        sides = train_sides(dataset, seen)
         vocabularies, edges = {}, {}
         for feature in spec.coded:
             if isinstance(feature, IdFeature) and feature.buckets is not None:
-                edges[feature.name] = _edges(dataset, sides, feature)
+                edges[feature.name] = fit_edges(context, sides, feature)
             elif feature.side == "impression" and isinstance(feature, IdFeature):
-                whole = seen.get(feature.column) or _train_vocabulary(dataset, feature.column)
-                vocabularies[feature.name] = _frequent(whole, feature.min_count)
+                whole = seen.get(feature.column) or train_vocabulary(context, feature.column)
+                vocabularies[feature.name] = frequent(whole, feature.min_count)
             else:
-                vocabularies[feature.name] = _fit_vocabulary(dataset, sides, feature)
-        scaling = {feature.name: _scaling(dataset, sides, feature) for feature in spec.dense}
+                vocabularies[feature.name] = fit_vocabulary(context, sides, feature)
+        scaling = {feature.name: fit_scaling(context, sides, feature) for feature in spec.dense}
         train = dataset.interactions(["train"]).select(first=pl.col("time_ms").min(), last=pl.col("time_ms").max())
         return cls(spec, vocabularies, seen, edges, scaling, train.collect(engine="streaming").row(0))
 
@@ -89,6 +79,7 @@ class FittedFeatures:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "spec.yaml").write_text(self.spec.to_yaml(), encoding="utf-8")
         numbers = {"edges": self.edges, "scaling": self.scaling, "train_ms": self.train_ms}
+        numbers["seen"] = list(self.seen)
         (folder / "scaling.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
         for kind, group in (("vocabularies", self.vocabularies), ("seen", self.seen)):
             (folder / kind).mkdir(exist_ok=True)
@@ -110,7 +101,7 @@ class FittedFeatures:
         return cls(
             spec,
             {name: _load_vocabulary(folder / "vocabularies" / f"{name}.parquet") for name in names},
-            {name: _load_vocabulary(folder / "seen" / f"{name}.parquet") for name in COHORT_IDS},
+            {name: _load_vocabulary(folder / "seen" / f"{name}.parquet") for name in numbers.get("seen", COHORT_IDS)},
             edges,
             {name: (mean, deviation) for name, (mean, deviation) in numbers["scaling"].items()},
             (numbers["train_ms"][0], numbers["train_ms"][1]),
@@ -124,13 +115,13 @@ class RowEncoder:
     """
 
     def __init__(self, fitted: FittedFeatures, dataset: DatasetFolder) -> None:
-        self.fitted, self._dataset = fitted, dataset
-        self._sides = {side: self._encoded_side(side) for side in KEY_OF}
+        self.fitted, self._dataset, self._context = fitted, dataset, RowContext.of(dataset)
         schema = dataset.interactions().collect_schema().names()
-        own = [
-            feature.column for feature in fitted.spec.all if feature.side == "impression" and feature.column != "hour"
-        ]
-        self.columns = list(dict.fromkeys(["user_id", "item_id", "time_ms", "duration_ms", *own]))
+        self.keys = tuple(key for key in (*KEY, "segment") if key in schema)
+        "user_id, item_id, time_ms; rows that are segments have no user but a number."
+        self._sides = {side: self._encoded_side(side) for side, key in KEY_OF.items() if key in self.keys}
+        own = [feature.column for feature in fitted.spec.all if feature.side == "impression"]
+        self.columns = list(dict.fromkeys([*self.keys, *(name for name in own if name not in self._context.names)]))
         for column in self.columns:
             if column not in schema:
                 raise DataError(
@@ -143,11 +134,11 @@ class RowEncoder:
 
         :raises DataError: a missing value under policy "reject", or an infinite one (the row is named).
         """
-        spec, clock = self.fitted.spec, self._dataset.meta.utc_offset_hours
-        rows = rows_with_clock(frame.lazy(), clock).collect()
-        coded = rows.select("user_id", "item_id", "time_ms", "day", *self._coded(rows, "impression"))
-        for side, key in KEY_OF.items():
-            coded = coded.join(self._sides[side], on=key, how="left", maintain_order="left")
+        spec = self.fitted.spec
+        rows = self._context.added(frame.lazy()).collect()
+        coded = rows.select(*self.keys, "day", *self._coded(rows, "impression"))
+        for side, encoded in self._sides.items():
+            coded = coded.join(encoded, on=KEY_OF[side], how="left", maintain_order="left")
         for feature in spec.all:
             if feature.missing == "reject":
                 self._refuse_missing(coded, feature.name)
@@ -228,10 +219,10 @@ class RowEncoder:
     def _refuse_missing(self, coded: pl.DataFrame, name: str) -> None:
         missing = coded.filter(pl.col(_coded_name(name)).is_null())
         if missing.height:
-            user, item, time_ms = missing.select("user_id", "item_id", "time_ms").row(0)
+            row = missing.select(self.keys).row(0, named=True)
             raise DataError(
                 self._dataset.path, f"feature {name!r} is missing and its policy is 'reject'",
-                found=f"user_id {user}, item_id {item}, time_ms {time_ms}",
+                found=", ".join(f"{key} {value}" for key, value in row.items()),
                 fix=f"fill it in the source, or set features.missing.{name}=impute",
             )  # fmt: skip
 
@@ -239,75 +230,6 @@ class RowEncoder:
 def _coded_name(feature: str) -> str:
     """Coded columns stand beside the keys, which may be features themselves."""
     return f"{feature} coded"
-
-
-def _train_sides(dataset: DatasetFolder, seen: dict[str, Vocabulary]) -> dict[str, pl.DataFrame]:
-    """Side rows of the users and items that train shows."""
-    frames = {"user": dataset.users(), "item": dataset.items()}
-    return {
-        side: frame.filter(pl.col(KEY_OF[side]).is_in(seen[KEY_OF[side]].ids.implode()))  # type: ignore[index]
-        for side, frame in frames.items()
-        if frame is not None
-    }
-
-
-def _train_vocabulary(dataset: DatasetFolder, column: str) -> Vocabulary:
-    frame = rows_with_clock(dataset.interactions(["train"]), dataset.meta.utc_offset_hours)
-    counted = frame.group_by(column).agg(pl.len().alias("count")).collect(engine="streaming").drop_nulls()
-    ids = id_values(counted[column]).rename("id")
-    kept = pl.DataFrame({"id": ids, "count": counted["count"].cast(pl.UInt32)}).drop_nulls().sort("id")
-    return Vocabulary(kept["id"], kept["count"])
-
-
-def _frequent(vocabulary: Vocabulary, min_count: int) -> Vocabulary:
-    kept = vocabulary.counts >= min_count
-    return Vocabulary(vocabulary.ids.filter(kept), vocabulary.counts.filter(kept))
-
-
-def _column(dataset: DatasetFolder, sides: dict[str, pl.DataFrame], side: Side, column: str) -> pl.Series:
-    if side != "impression":
-        return sides[side][column]
-    return dataset.interactions(["train"]).select(column).collect(engine="streaming").to_series()
-
-
-def _fit_vocabulary(
-    dataset: DatasetFolder, sides: dict[str, pl.DataFrame], feature: IdFeature | BagFeature
-) -> Vocabulary:
-    values = _column(dataset, sides, feature.side, feature.column)
-    if isinstance(feature, BagFeature):
-        values = lists_of(values, feature).explode(empty_as_null=True)
-    return Vocabulary.fit(id_values(values), feature.min_count)
-
-
-def _edges(dataset: DatasetFolder, sides: dict[str, pl.DataFrame], feature: IdFeature) -> tuple[float, ...]:
-    assert feature.buckets is not None
-    rows = dataset.interactions(["train"]) if feature.side == "impression" else sides[feature.side].lazy()
-    counted = rows.group_by(feature.column).agg(pl.len().alias("count")).collect(engine="streaming")
-    counted = counted.with_columns(numbers(counted[feature.column])).drop_nulls().sort(feature.column)
-    return quantile_edges(counted[feature.column].to_numpy(), counted["count"].to_numpy(), feature.buckets)
-
-
-def _scaling(dataset: DatasetFolder, sides: dict[str, pl.DataFrame], feature: DenseFeature) -> tuple[float, float]:
-    if feature.transform == "log_age_days":
-        values = _train_ages(dataset, sides, feature)
-        moments = values.select(_AGE).select(mean=pl.col(_AGE).mean(), std=pl.col(_AGE).std())
-    elif feature.side == "impression":
-        expression = transform(pl.col(feature.column).cast(pl.Float64).fill_nan(None), feature)
-        moments = dataset.interactions(["train"]).select(mean=expression.mean(), std=expression.std())
-    else:
-        series = transformed(sides[feature.side][feature.column], feature)
-        moments = pl.LazyFrame({"mean": [series.mean()], "std": [series.std()]})
-    mean, deviation = moments.collect(engine="streaming").row(0)
-    mean = 0.0 if mean is None else float(mean)
-    return mean, float(deviation) if deviation and np.isfinite(deviation) and deviation > 1e-12 else 1.0
-
-
-def _train_ages(dataset: DatasetFolder, sides: dict[str, pl.DataFrame], feature: DenseFeature) -> pl.LazyFrame:
-    key = KEY_OF[feature.side]
-    side = sides[feature.side]
-    dates = pl.DataFrame({key: side[key], "since": days(side[feature.column])})
-    rows = rows_with_clock(dataset.interactions(["train"]).select(key, "time_ms"), dataset.meta.utc_offset_hours)
-    return rows.join(dates.lazy(), on=key, how="left").select(log_age_expression("day", "since").alias(_AGE))
 
 
 def _load_vocabulary(file: Path) -> Vocabulary:

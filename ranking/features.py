@@ -9,6 +9,7 @@ from typing import Literal
 import polars as pl
 from pydantic import PositiveFloat, PositiveInt
 
+from ranking.row_context import ROOM_AGE, RowContext
 from segrec.records import Config, DataError, DatasetFolder
 from segrec.records.interactions import ID_COLUMNS, REQUIRED
 
@@ -23,6 +24,10 @@ _MONTH_AVERAGE = re.compile(
     r"^month_average_|^(show|play|valid_play|long_time_play|short_time_play|complete_play)_(cnt|user_num)$"
 )
 "Averages over a whole month, the future included, by the names that the reader or the publisher gives them."
+ROOM_TIMES = ("start_ms", "end_ms", "duration_ms", "split")
+"Of items that are live rooms: the age at the impression is a feature, the room's end and length are the future."
+_NEITHER = ("time_ms", "duration_ms", "split", "is_random", "segment")
+"Columns that are neither features nor outcomes."
 _ISO_DATE = r"^\d{4}-\d{2}-\d{2}"
 _SKEWED_AT = 30.0
 "A column of counts whose largest value is so many times its median is taken as log(1 + x)."
@@ -97,6 +102,7 @@ class FeatureConfig(Config):
     max_categories: PositiveInt = 500
     "Whole-number columns with at most so many different values are ids, else dense."
     duration_buckets: PositiveInt = 20
+    "Of the video's duration, or of the live room's age."
     label_rates: bool = True
     "Positive rates and row counts of ids with many values in earlier train rows, as dense features."
     rate_strength: PositiveFloat = 10.0
@@ -127,12 +133,12 @@ def build_spec(dataset: DatasetFolder, config: FeatureConfig) -> FeatureSpec:
     )
 
 
-def rows_with_clock(frame: pl.LazyFrame, utc_offset_hours: float) -> pl.LazyFrame:
-    """`frame` with the source clock's `hour` (0-23) and `day` (days since 1970), from time_ms."""
-    local = pl.col("time_ms") + int(utc_offset_hours * 3_600_000)
-    return frame.with_columns(
-        (local // 3_600_000 % 24).cast(pl.Int32).alias("hour"), (local // 86_400_000).cast(pl.Int32).alias("day")
-    )
+def durations_known(dataset: DatasetFolder) -> bool:
+    """Whether items have a duration: live rooms have none while they run."""
+    rows = dataset.interactions()
+    if "duration_ms" not in rows.collect_schema():
+        return False
+    return bool(rows.select(pl.col("duration_ms").is_not_null().any()).collect(engine="streaming").item())
 
 
 def _impression_features(dataset: DatasetFolder, config: FeatureConfig) -> list[Feature]:
@@ -141,8 +147,12 @@ def _impression_features(dataset: DatasetFolder, config: FeatureConfig) -> list[
         IdFeature(name=name, column=name, min_count=config.min_count) for name in ID_COLUMNS if name in schema
     ]
     found.append(IdFeature(name="hour", column="hour"))
-    found.append(IdFeature(name="duration", column="duration_ms", buckets=config.duration_buckets))
-    found.append(DenseFeature(name="log_duration", column="duration_ms", transform="log1p", missing="reject"))
+    if durations_known(dataset):
+        found.append(IdFeature(name="duration", column="duration_ms", buckets=config.duration_buckets))
+        found.append(DenseFeature(name="log_duration", column="duration_ms", transform="log1p", missing="reject"))
+    if ROOM_AGE in RowContext.of(dataset).names:
+        found.append(IdFeature(name="room_age", column=ROOM_AGE, buckets=config.duration_buckets))
+        found.append(DenseFeature(name="log_room_age", column=ROOM_AGE, transform="log1p"))
     train = dataset.interactions(["train"])
     for column in dataset.meta.context:
         if column in schema and column not in ("hour", *ID_COLUMNS, *REQUIRED):
@@ -153,7 +163,7 @@ def _impression_features(dataset: DatasetFolder, config: FeatureConfig) -> list[
 
 def _side_features(dataset: DatasetFolder, config: FeatureConfig) -> list[Feature]:
     found: list[Feature] = []
-    taken = set(dataset.interactions().collect_schema().names())
+    taken = {*dataset.interactions().collect_schema().names(), *ROOM_TIMES}
     sides: tuple[tuple[Side, Callable[[], pl.DataFrame | None], list[str]], ...] = (
         ("user", dataset.users, dataset.meta.user_features),
         ("item", dataset.items, dataset.meta.item_features),
@@ -201,7 +211,7 @@ def _with_leaks(dataset: DatasetFolder, known: list[Feature], config: FeatureCon
         if _MONTH_AVERAGE.search(column)
     }
     outcomes = [name for name in impression if name not in {*names, *ID_COLUMNS, *dataset.meta.context}]
-    outcomes = [name for name in outcomes if name not in ("time_ms", "duration_ms", "split", "is_random")]
+    outcomes = [name for name in outcomes if name not in _NEITHER]
     for column in config.only or ():
         if column in (*month, *outcomes) and column not in config.allow_leaks:
             kind = "an average over the whole month, future included" if column in month else "the row's own outcome"

@@ -17,8 +17,6 @@ from ranking.labels import Label
 from ranking.score_features import NAMES, VALUES, Jagged, ScoreLookup, score_features, with_indicators
 from segrec.records import DataError, DatasetFolder, Split, scan_parquet, segment_count
 
-KEYS = ("user_id", "item_id", "time_ms")
-
 
 @dataclass(frozen=True)
 class Piece:
@@ -44,7 +42,7 @@ class ScoreUse:
 
 
 class ImpressionSource:
-    """The rows of `splits`, readable piece by piece.
+    """The rows of `splits` (that have the label, where there is one), readable piece by piece.
 
     :raises DataError: those splits have no row.
     """
@@ -80,10 +78,10 @@ class ImpressionSource:
         return self._encoder.fitted.dense_names + rates + scores
 
     def keys(self, piece: Piece) -> pl.DataFrame:
-        """user_id, item_id, time_ms of the piece's rows, and the label where there is one."""
-        columns = [*KEYS, *(self._label.columns if self._label is not None else ())]
-        frame = self._frame(piece, columns)
-        keys = frame.select(KEYS)
+        """Keys of the piece's rows (user_id, item_id, time_ms; of segments no user but a number), and their labels."""
+        keys_of, label_of = self._encoder.keys, self._label.columns if self._label is not None else ()
+        frame = self._frame(piece, [*keys_of, *label_of])
+        keys = frame.select(keys_of)
         return keys if self._label is None else keys.with_columns(label=pl.Series(self._label.values(frame)))
 
     def read(self, piece: Piece) -> EncodedRows:
@@ -92,11 +90,14 @@ class ImpressionSource:
         :raises DataError: a missing value under policy "reject", scores that cannot be used.
         """
         columns = [*self._encoder.columns, *(self._label.columns if self._label is not None else ())]
+        columns += ["duration_ms"] if self._with_segments else []
         frame = self._frame(piece, list(dict.fromkeys(columns)))
         spans = spans_of(frame["time_ms"].to_numpy(), *self._encoder.fitted.train_ms)
         encoded = replace(self._encoder.encode(frame), spans=spans)
         if self._label is not None:
             encoded = replace(encoded, labels=self._label.values(frame))
+            weights = self._label.weights(frame)
+            encoded = encoded if weights is None else replace(encoded, weights=weights)
         if self._rates is not None:
             encoded = replace(encoded, dense=np.concatenate([encoded.dense, self._rates.columns(encoded)], axis=1))
         if self._with_segments:
@@ -107,7 +108,9 @@ class ImpressionSource:
     def score_values(self, piece: Piece) -> npt.NDArray[np.float32]:
         """(n, 16) unscaled score features of the piece, NaN where missing."""
         assert self._scores is not None
-        return score_features(self._scores_of(self._frame(piece, KEYS)), self._scores.lookup.table.meta.kind)
+        return score_features(
+            self._scores_of(self._frame(piece, self._encoder.keys)), self._scores.lookup.table.meta.kind
+        )
 
     def _with_scores(self, encoded: EncodedRows, frame: pl.DataFrame) -> EncodedRows:
         assert self._scores is not None
@@ -124,14 +127,20 @@ class ImpressionSource:
 
     def _frame(self, piece: Piece, columns: Sequence[str]) -> pl.DataFrame:
         rows = scan_parquet([piece.file]).slice(piece.start, piece.rows)
-        return rows.filter(pl.col("split").is_in(self._splits)).select(columns).collect()
+        return rows.filter(self._wanted).select(columns).collect()
+
+    @property
+    def _wanted(self) -> pl.Expr:
+        """Rows of the splits that have the label."""
+        of_split = pl.col("split").is_in(self._splits)
+        return of_split if self._label is None else of_split & self._label.known()
 
     def _cut_files(self, piece_rows: int) -> list[Piece]:
         pieces = []
         for file in self._dataset.interaction_files():
-            splits = scan_parquet([file]).select(pl.col("split").is_in(self._splits)).collect().to_series().to_numpy()
-            for start in range(0, len(splits), piece_rows):
-                inside = splits[start : start + piece_rows]
+            wanted = scan_parquet([file]).select(self._wanted).collect().to_series().to_numpy()
+            for start in range(0, len(wanted), piece_rows):
+                inside = wanted[start : start + piece_rows]
                 if inside.any():
                     pieces.append(Piece(file, start, len(inside), int(inside.sum())))
         return pieces

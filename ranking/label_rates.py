@@ -39,7 +39,7 @@ class LabelRates:
     rows: dict[str, npt.NDArray[np.int32]]
     """(table rows, BINS + 1) of each feature that gets rates: rows in the spans before span 0, 1 .. BINS (after train).
     Missing (0) and unseen (1) count as ids too."""
-    positives: dict[str, npt.NDArray[np.int32]]
+    positives: dict[str, npt.NDArray[np.number]]
     scaling: tuple[tuple[float, float], ...]
     "Mean and deviation of each column on train."
 
@@ -52,18 +52,23 @@ class LabelRates:
         *,
         base: float,
         strength: float,
+        fractional: bool = False,
     ) -> Self:
         """Counts train rows (with labels and spans), piece by piece: `train` gives them, twice.
 
         :param sizes: table rows of the features that get rates.
+        :param fractional: labels are rates in [0, 1], not 0 or 1.
         """
         rows = {name: np.zeros((size, BINS + 1), dtype=np.int32) for name, size in sizes.items()}
-        positives = {name: np.zeros((size, BINS + 1), dtype=np.int32) for name, size in sizes.items()}
+        kind: type[np.number] = np.float32 if fractional else np.int32
+        positives: dict[str, npt.NDArray[np.number]] = {
+            name: np.zeros((size, BINS + 1), dtype=kind) for name, size in sizes.items()
+        }
         for part in train():
             for name in sizes:
                 codes = part.ids[features.index(name)]
                 np.add.at(rows[name], (codes, part.spans + 1), 1)
-                np.add.at(positives[name], (codes, part.spans + 1), part.labels.astype(np.int32))
+                np.add.at(positives[name], (codes, part.spans + 1), part.labels.astype(kind))
         for counts in (*rows.values(), *positives.values()):
             np.cumsum(counts, axis=1, out=counts)
         unscaled = cls(tuple(features), base, strength, rows, positives, ((0.0, 1.0),) * (2 * len(sizes)))
@@ -83,7 +88,7 @@ class LabelRates:
     def save(self, file: Path) -> None:
         """One safetensors file."""
         told = {"base": self.base, "strength": self.strength, "scaling": self.scaling, "features": self.features}
-        counts = {f"rows/{name}": array for name, array in self.rows.items()}
+        counts: dict[str, npt.NDArray[np.number]] = {f"rows/{name}": array for name, array in self.rows.items()}
         counts |= {f"positives/{name}": array for name, array in self.positives.items()}
         save_file(counts, file, metadata={"label_rates": json.dumps(told), "order": json.dumps(list(self.rows))})
 

@@ -1,4 +1,4 @@
-"""What a ranker learns: a flag of the log, or an effective view (watched longer than its duration's median)."""
+"""What a ranker learns: a flag of the log, an effective view (longer than its duration's median), a segment's rate."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ import polars as pl
 from pydantic import Field
 
 from ranking.column_values import quantile_edges
-from segrec.records import Config, ConfigError, DataError, DatasetFolder
+from ranking.features import durations_known
+from segrec.records import Config, ConfigError, DataError, DatasetFolder, Split
 
 EFFECTIVE_VIEW = "effective_view"
+TARGET, TRIALS = "target", "trials"
+"Columns of rows that are segments: the rate to be predicted and the trials behind it; null = unknown."
 _BUCKETS = 10
 _DIGITS = 4
 "Watch ratios count to so many digits, so that their medians need no sorting of the whole log."
@@ -26,15 +29,24 @@ class FlagLabel(Config):
     name: str
     rate: float
     "Share of positive rows in train."
+    unknown: dict[Split, int] = {}
+    "Rows without a value (a view that was still going on), by split: left out."
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns that `values` needs."""
         return (self.name,)
 
+    def known(self) -> pl.Expr:
+        """True for the rows that have this label."""
+        return pl.col(self.name).is_not_null()
+
     def values(self, rows: pl.DataFrame) -> npt.NDArray[np.float32]:
         """(n,) in {0, 1}."""
         return rows[self.name].cast(pl.Float32).to_numpy()
+
+    def weights(self, rows: pl.DataFrame) -> None:
+        """All rows count alike."""
 
 
 class EffectiveViewLabel(Config):
@@ -53,14 +65,53 @@ class EffectiveViewLabel(Config):
         """Columns that `values` needs."""
         return ("watch_ms", "duration_ms")
 
+    def known(self) -> pl.Expr:
+        """True for the rows that have this label."""
+        return pl.col("duration_ms").is_not_null()
+
     def values(self, rows: pl.DataFrame) -> npt.NDArray[np.float32]:
         """(n,) in {0, 1}."""
         bucket = np.searchsorted(self.edges_ms, rows["duration_ms"].to_numpy(), side="left")
         ratio = rows.select(_ratio()).to_series().to_numpy()
         return (ratio > np.asarray(self.medians)[bucket]).astype(np.float32)
 
+    def weights(self, rows: pl.DataFrame) -> None:
+        """All rows count alike."""
 
-Label = Annotated[FlagLabel | EffectiveViewLabel, Field(discriminator="kind")]
+
+class RateLabel(Config):
+    """The rate of a live room's segment, in [0, 1]: clicks a view, long views an entry."""
+
+    kind: Literal["rate"] = "rate"
+    name: str
+    rate: float
+    "Mean over train, by trials where they weigh."
+    trials: float | None = None
+    "Mean trials a train row, where a row weighs as much as it has trials (binomial likelihood); None = all alike."
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns that `values` and `weights` need."""
+        return (TARGET,) if self.trials is None else (TARGET, TRIALS)
+
+    def known(self) -> pl.Expr:
+        """True for the rows that have this label."""
+        return pl.col(TARGET).is_not_null()
+
+    def values(self, rows: pl.DataFrame) -> npt.NDArray[np.float32]:
+        """(n,) in [0, 1]."""
+        return rows[TARGET].cast(pl.Float32).to_numpy()
+
+    def weights(self, rows: pl.DataFrame) -> npt.NDArray[np.float32] | None:
+        """(n,) trials over their mean in train; None where all rows count alike."""
+        if self.trials is None:
+            return None
+        trials = rows[TRIALS].cast(pl.Float64).fill_null(self.trials)
+        return (trials / self.trials).cast(pl.Float32).to_numpy()
+
+
+AnyLabel = FlagLabel | EffectiveViewLabel | RateLabel
+Label = Annotated[AnyLabel, Field(discriminator="kind")]
 
 
 class StoredLabel(Config):
@@ -69,31 +120,65 @@ class StoredLabel(Config):
     label: Label
 
     @classmethod
-    def load(cls, file: Path) -> FlagLabel | EffectiveViewLabel:
+    def load(cls, file: Path) -> AnyLabel:
         """:raises ConfigError: the file is missing or damaged."""
         return cls.of(file).label
+
+
+def note_of(label: AnyLabel) -> str | None:
+    """One line about the rows that were left out, if any."""
+    if not isinstance(label, FlagLabel) or not label.unknown:
+        return None
+    told = ", ".join(f"{rows:,} {split}" for split, rows in label.unknown.items())
+    return f"rows whose {label.name} is not known were left out: {told}"
 
 
 def fit_label(dataset: DatasetFolder, name: str) -> FlagLabel | EffectiveViewLabel:
     """The label called `name`, fitted on the train rows.
 
     :raises ConfigError: neither a flag of the dataset nor effective_view (both are named).
-    :raises DataError: values other than 0 and 1, or only one of them in train.
+    :raises DataError: values other than 0 and 1, only one of them in train, or effective_view without durations.
     """
     if name == EFFECTIVE_VIEW:
+        if not durations_known(dataset):
+            raise DataError(
+                dataset.path, "label effective_view needs durations, and live rooms have none",
+                fix=f"choose another --label ({', '.join(dataset.meta.flags) or 'no flag there'})",
+            )  # fmt: skip
         return _fit_effective_view(dataset)
     if name not in dataset.meta.flags:
         flags = ", ".join(dataset.meta.flags) or "none"
         raise ConfigError(f"label {name!r} is not in {dataset.path} (flags: {flags}; always there: {EFFECTIVE_VIEW})")
     column = pl.col(name).cast(pl.Float64)
-    wrong = pl.col(name).is_null() | ~column.is_in([0.0, 1.0])
-    rows = dataset.interactions().select(wrong=wrong.sum()).collect(engine="streaming").item()
+    rows = dataset.interactions().select((~column.is_in([0.0, 1.0])).sum()).collect(engine="streaming").item()
     if rows:
         raise DataError(
             dataset.path, f"label {name!r} is neither 0 nor 1 in {rows:,} rows", fix="choose another --label"
         )
     rate = dataset.interactions(["train"]).select(column.mean()).collect(engine="streaming").item()
-    return FlagLabel(name=name, rate=_usable_rate(dataset, name, rate))
+    return FlagLabel(name=name, rate=_usable_rate(dataset, name, rate), unknown=_unknown_rows(dataset, name))
+
+
+def fit_rate_label(rows: DatasetFolder, name: str, *, weighted: bool) -> RateLabel:
+    """The rate called `name`, in column TARGET of rows that are segments.
+
+    :param weighted: rows weigh as much as they have trials, where trials are known.
+    :raises DataError: no train row has a rate, or all have the same.
+    """
+    train = rows.interactions(["train"]).select(TARGET, TRIALS).drop_nulls(TARGET).collect(engine="streaming")
+    values, trials = train[TARGET], train[TRIALS]
+    weighted = weighted and len(trials) > 0 and trials.null_count() == 0 and float(trials.sum()) > 0
+    mean = float((values * trials).sum()) / float(trials.sum()) if weighted else values.mean()
+    return RateLabel(
+        name=name,
+        rate=_usable_rate(rows, name, mean),  # type: ignore[arg-type]
+        trials=float(trials.mean()) if weighted else None,  # type: ignore[arg-type]
+    )
+
+
+def _unknown_rows(dataset: DatasetFolder, name: str) -> dict[Split, int]:
+    missing = dataset.interactions().filter(pl.col(name).is_null()).group_by("split").agg(pl.len())
+    return dict(missing.collect(engine="streaming").sort("split").iter_rows())
 
 
 def _fit_effective_view(dataset: DatasetFolder) -> EffectiveViewLabel:

@@ -27,7 +27,7 @@ so models that follow a user's history up to the minute and models that do not a
 
 @dataclass(frozen=True)
 class Outcomes:
-    """The n rows of a split, in the dataset's order: by time."""
+    """The n rows of a split that have the label, in the dataset's order: by time."""
 
     rows: pl.DataFrame
     "user_id, item_id, time_ms, duration_ms; n rows."
@@ -43,9 +43,10 @@ class Outcomes:
     def of(cls, dataset: DatasetFolder, label: Label, split: Split) -> Outcomes:
         """:raises DataError: the split has no row."""
         columns = list(dict.fromkeys([*KEY, "duration_ms", *label.columns]))
-        frame = dataset.interactions([split]).select(columns).collect(engine="streaming")
+        labelled = dataset.interactions([split]).filter(label.known())
+        frame = labelled.select(columns).collect(engine="streaming")
         if frame.is_empty():
-            raise DataError(dataset.path, f"has no {split} row", fix="choose another --split")
+            raise DataError(dataset.path, f"has no {split} row with label {label.name}", fix="choose another --split")
         return cls(
             rows=frame.select(*KEY, "duration_ms"),
             labels=label.values(frame) > 0,

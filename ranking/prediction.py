@@ -11,14 +11,16 @@ from safetensors.torch import load_file
 
 from ranking.rankers import find_ranker
 from ranking.training.model import build_ranker
-from ranking.training.ranker_run import WEIGHTS, RankerData, file_hash, predicted
-from segrec.records import DataError, DatasetFolder, RunFolder, ScoreTable, Split
+from ranking.training.ranker_data import RankerData
+from ranking.training.ranker_fit import WEIGHTS, predicted
+from ranking.training.ranker_run import file_hash
+from segrec.records import KEY, DataError, DatasetFolder, RunFolder, ScoreTable, Split
 
 
 def predict(
     run: RunFolder | Path | str, dataset: DatasetFolder, split: Split = "test", *, scores: ScoreTable | None = None
 ) -> pl.DataFrame:
-    """One row an impression of `split`, oldest day first.
+    """One row an impression of `split` that has the run's label, oldest day first.
 
     Columns: user_id, item_id, time_ms, label (0 / 1), prediction (probability), user_warm, item_warm (whether train
     of the run had that user, that item).
@@ -28,20 +30,24 @@ def predict(
         changed since the run, or was fitted on these rows.
     """
     run = run if isinstance(run, RunFolder) else RunFolder.open(run, "ranker")
+    if run.meta.rows == "segments":
+        raise DataError(
+            run.path, "was trained on segments, not on impressions", fix="measure it with `segrec evaluate highlight`"
+        )
     config = find_ranker(run.meta.name).config.of(run.config)
     table = scores if scores is not None else _own_scores(run)
     if table is not None:
         table.check_usable(dataset, split)
     data = RankerData.load(run.path, config, table)
-    stream = data.stream(dataset, split, config)
+    stream = data.stream(dataset, [split], config)
     model = build_ranker(run.meta.name, config, data.features, stream.source.dense_names, device="cpu")
     _load_weights(model.module, run.path / WEIGHTS)
     device = config.torch_device()
-    labels, probabilities, keys = predicted(model.module.eval().to(device), stream, device)
+    found = predicted(model.module.eval().to(device), stream, device)
     seen = data.features.seen
-    return keys.select("user_id", "item_id", "time_ms").with_columns(
-        pl.Series("label", labels.astype("int8")),
-        pl.Series("prediction", probabilities),
+    return found.keys.select(KEY).with_columns(
+        pl.Series("label", found.labels.astype("int8")),
+        pl.Series("prediction", found.probabilities),
         pl.col("user_id").is_in(seen["user_id"].ids.implode()).alias("user_warm"),
         pl.col("item_id").is_in(seen["item_id"].ids.implode()).alias("item_warm"),
     )

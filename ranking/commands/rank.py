@@ -1,11 +1,16 @@
-"""`segrec rank`: a ranker learns from a dataset, with or without per-segment scores."""
+"""`segrec rank`: a ranker learns from impressions, with or without scores of segments, or from segments themselves."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from ranking.rankers import RankerConfig
+    from segrec.fitting import FitResult
+    from segrec.records import DatasetFolder, RunFolder
 
 
 def add_to(app: typer.Typer) -> None:
@@ -13,7 +18,8 @@ def add_to(app: typer.Typer) -> None:
     app.command("rank")(rank)
 
 
-def rank(  # noqa: PLR0917 - typer makes them options
+def rank(
+    *,
     ranker: Annotated[
         str,
         typer.Argument(
@@ -21,30 +27,89 @@ def rank(  # noqa: PLR0917 - typer makes them options
         ),
     ],
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="dataset folder")],
-    label: Annotated[str, typer.Option("--label", help="a flag of the log (is_click ...) or effective_view")],
+    label: Annotated[
+        str,
+        typer.Option(
+            "--label", help="a flag of the log (is_click ...) or effective_view; of segments: a rate (lvtr, ctr)"
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", metavar="RUN", help="run folder to write")],
     scores: Annotated[
         Path | None, typer.Option("--scores", metavar="SCORES.parquet", help="what `segrec score` wrote")
     ] = None,
+    rows: Annotated[
+        Literal["impressions", "segments"],
+        typer.Option(
+            "--rows",
+            help="segments: learn the rate of each segment of live rooms from ids and earlier segments' counts; "
+            "RUN/predictions.parquet is for `segrec evaluate highlight`",
+        ),
+    ] = "impressions",
+    shift: Annotated[
+        int,
+        typer.Option(
+            "--shift", min=0, max=1, help="with --rows segments: 0 = the segment's own rate, 1 = the next one's"
+        ),
+    ] = 0,
     config: Annotated[Path | None, typer.Option("--config", metavar="FILE.yaml", help="settings")] = None,
     sets: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="one setting, e.g. scores.use=weights")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="one setting, e.g. scores.use=weights, allow_leak=true"),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an existing run folder")] = False,
 ) -> None:
     """Train a ranker on the train rows and keep the weights that do best on the valid rows. A stopped run goes on."""
     from ranking.rankers import find_ranker
-    from ranking.training.ranker_run import train_ranker
-    from segrec.records import DatasetFolder, ScoreTable
+    from segrec.records import ConfigError, DatasetFolder
 
     settings = find_ranker(ranker).config.of(config, sets or ())
     opened = DatasetFolder.open(dataset)
+    if rows == "segments":
+        if scores is not None:
+            raise ConfigError("--rows segments takes no --scores: those would be another model of the same rate")
+        trained = _on_segments(ranker, opened, out, rate=label, shift=shift, config=settings, overwrite=overwrite)
+    else:
+        if shift:
+            raise ConfigError("--shift is for --rows segments: an impression has no next one")
+        trained = _on_impressions(ranker, opened, out, label=label, scores=scores, config=settings, overwrite=overwrite)
+    _tell(*trained)
+
+
+def _on_segments(
+    ranker: str, dataset: DatasetFolder, out: Path, *, rate: str, shift: int, config: RankerConfig, overwrite: bool
+) -> tuple[RunFolder, FitResult]:
+    from ranking.training.segment_run import train_segment_ranker
+
+    return train_segment_ranker(ranker, dataset, out, rate=rate, shift=shift, config=config, overwrite=overwrite)
+
+
+def _on_impressions(
+    ranker: str,
+    dataset: DatasetFolder,
+    out: Path,
+    *,
+    label: str,
+    scores: Path | None,
+    config: RankerConfig,
+    overwrite: bool,
+) -> tuple[RunFolder, FitResult]:
+    from ranking.training.ranker_run import train_ranker
+    from segrec.records import ScoreTable
+
     table = None if scores is None else ScoreTable.open(scores)
     leak = None if table is None else table.leak_warning()
     if leak is not None:
         typer.echo(f"warning: {leak}", err=True)
-    run, result = train_ranker(ranker, opened, out, label=label, config=settings, scores=table, overwrite=overwrite)
+    return train_ranker(ranker, dataset, out, label=label, config=config, scores=table, overwrite=overwrite)
+
+
+def _tell(run: RunFolder, result: FitResult) -> None:
+    from ranking.labels import StoredLabel, note_of
+
     stopped = "stopped early" if result.stopped_early else "all epochs done"
     typer.echo(f"{run.meta.model}: {result.steps} steps, {stopped}; best after epoch {result.best_epoch + 1}")
     typer.echo("valid: " + ", ".join(f"{name} {value:.4f}" for name, value in result.best.items()))
+    note = note_of(StoredLabel.load(run.path / "label.yaml"))
+    if note is not None:
+        typer.echo(f"note: {note}")
     typer.echo(f"run: {run.path}")

@@ -45,7 +45,11 @@ class RankerConfig(FitConfig):
     weight_decay: NonNegativeFloat = 0.0
     "Of the dense part (AdamW)."
     monitor: Literal["LogLoss", "AUC"] = "LogLoss"
-    "The valid metric that decides which weights are kept."
+    "The valid metric that decides which weights are kept; rates of segments have LogLoss only."
+    weight_by_trials: bool = True
+    "Rows that are segments: a row weighs as much as it has trials (binomial likelihood); papers weigh all alike."
+    allow_leak: bool = False
+    "Rows that are segments: gives the predicted segment's own counts as inputs, as the papers do; marked +leak."
 
     def table_template(self) -> TableSpec:
         """Settings of every table; name, rows and feature follow."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 from torch.nn import functional
 
+from segrec.metrics.log_loss import CLIP
 from segrec.tables import world_size
 
 
@@ -16,3 +19,16 @@ def binary_cross_entropy(logits: Tensor, labels: Tensor, global_rows: int, weigh
     """
     losses = functional.binary_cross_entropy_with_logits(logits, labels, weight=weights, reduction="sum")
     return losses * (world_size() / global_rows)
+
+
+def mean_cross_entropy(
+    rates: npt.NDArray[np.floating], probabilities: npt.NDArray[np.floating], weights: npt.NDArray[np.floating] | None
+) -> float:
+    """Weighted mean of -(y log p + (1 - y) log(1 - p)) in nats over rates y in [0, 1]; all (n,), n > 0.
+
+    With the number of trials as weight it is the binomial log loss of one trial. p is clipped as in
+    `segrec.metrics.log_loss`.
+    """
+    p = np.clip(probabilities.astype(np.float64), CLIP, 1 - CLIP)
+    losses = -(rates * np.log(p) + (1 - rates) * np.log1p(-p))
+    return float(np.average(losses, weights=weights))

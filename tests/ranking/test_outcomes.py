@@ -63,5 +63,5 @@ def test_ids_may_be_text(make_dataset):
 
 
 def test_a_split_without_rows_is_refused(small):
-    with pytest.raises(DataError, match="has no valid row; choose another --split"):
+    with pytest.raises(DataError, match="has no valid row with label is_click; choose another --split"):
         Outcomes.of(small, fit_label(small, "is_click"), "valid")

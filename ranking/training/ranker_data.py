@@ -1,0 +1,126 @@
+"""What a ranker's run fits on train before its first step: features, label, lagged rates, the scaling of scores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ranking.batching import RankingStream
+from ranking.feature_encoding import FittedFeatures, RowEncoder
+from ranking.features import FeatureConfig, build_spec
+from ranking.impressions import ImpressionSource, ScoreUse, fit_score_scaling
+from ranking.label_rates import LabelRates
+from ranking.labels import AnyLabel, RateLabel, StoredLabel
+from ranking.rankers.config import RankerConfig, ScoresConfig
+from ranking.score_features import ScoreLookup
+from ranking.training.model import needs_scores, weighted
+from segrec.records import DatasetFolder, ScoreTable, Split
+from segrec.tables import rank, world_size
+
+LABEL_RATES = "label_rates.safetensors"
+RATED_ROWS = 100
+"Ids whose tables have more rows get rates; the model sees enough of the others."
+
+
+@dataclass(frozen=True)
+class RankerData:
+    """What a run fits on train before its first step, stored in the run folder."""
+
+    features: FittedFeatures
+    label: AnyLabel
+    rates: LabelRates | None
+    scores: ScoreUse | None
+
+    @classmethod
+    def fit(cls, dataset: DatasetFolder, label: AnyLabel, config: RankerConfig, table: ScoreTable | None) -> RankerData:
+        """Fits features, label rates and the scaling of score features on train."""
+        features = FittedFeatures.fit(dataset, build_spec(dataset, config.features))
+        encoder, scores = RowEncoder(features, dataset), score_use(config.scores, table)
+        if scores is not None:
+            train = ImpressionSource(dataset, encoder, ["train"], scores=scores)
+            scores = replace(scores, scaling=fit_score_scaling(train))
+        rates = fit_label_rates(dataset, encoder, label, config.features)
+        return cls(features, label, rates, scores)
+
+    def save(self, folder: Path) -> None:
+        """Writes features/, label.yaml and score_scaling.json."""
+        self.features.save(folder / "features")
+        (folder / "label.yaml").write_text(StoredLabel(label=self.label).to_yaml(), encoding="utf-8")
+        if self.rates is not None:
+            self.rates.save(folder / LABEL_RATES)
+        if self.scores is not None:
+            (folder / "score_scaling.json").write_text(json.dumps(self.scores.scaling) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path, config: RankerConfig, table: ScoreTable | None) -> RankerData:
+        """What `save` wrote, with the scores of `table`.
+
+        :raises DataError: a file is missing or damaged.
+        """
+        scores = score_use(config.scores, table)
+        if scores is not None:
+            scaling = json.loads((folder / "score_scaling.json").read_text(encoding="utf-8"))
+            scores = replace(scores, scaling=tuple((mean, deviation) for mean, deviation in scaling))
+        rates = LabelRates.load(folder / LABEL_RATES) if config.features.label_rates else None
+        return cls(FittedFeatures.load(folder / "features"), StoredLabel.load(folder / "label.yaml"), rates, scores)
+
+    def rows_of(self, dataset: DatasetFolder, split: Split) -> int:
+        """Rows of the split that have the label."""
+        rows = dataset.interactions([split]).select(self.label.known().sum())
+        return int(rows.collect(engine="streaming").item())
+
+    def stream(
+        self, dataset: DatasetFolder, splits: Sequence[Split], config: RankerConfig, *, labelled: bool = True
+    ) -> RankingStream:
+        """Batches of the rows of `splits` that have the label; of all their rows where `labelled` is False."""
+        source = ImpressionSource(
+            dataset,
+            RowEncoder(self.features, dataset),
+            splits,
+            label=self.label if labelled else None,
+            rates=self.rates,
+            scores=self.scores,
+            with_segments=weighted(config.scores),
+        )
+        return RankingStream(
+            source,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            max_segments=config.scores.max_segments,
+            rank=rank(),
+            world_size=world_size(),
+        )
+
+
+def fit_label_rates(
+    dataset: DatasetFolder, encoder: RowEncoder, label: AnyLabel, config: FeatureConfig
+) -> LabelRates | None:
+    """Rates of ids with more than RATED_ROWS table rows; None where the config wants none.
+
+    A live room lies in one split as a whole: for rows that are its segments, its id gets no rate.
+    """
+    if not config.label_rates:
+        return None
+    source = ImpressionSource(dataset, encoder, ["train"], label=label)
+    features = [feature.name for feature in encoder.fitted.spec.ids]
+    of_rooms = isinstance(label, RateLabel)
+    rated = [feature.name for feature in encoder.fitted.spec.ids if not (of_rooms and feature.column == "item_id")]
+    sizes = {name: encoder.fitted.rows_of(name) for name in rated if encoder.fitted.rows_of(name) > RATED_ROWS}
+    train = RankingStream(source, batch_size=1)
+    return LabelRates.fit(
+        train.encoded, features, sizes, base=label.rate, strength=config.rate_strength, fractional=of_rooms
+    )
+
+
+def score_use(config: ScoresConfig, table: ScoreTable | None) -> ScoreUse | None:
+    """How the config puts `table` to use; None where it does not."""
+    if table is None or config.use == "none":
+        return None
+    use = ScoreUse(
+        ScoreLookup.of(table),
+        features=config.use in ("features", "both"),
+        weights=needs_scores(config),
+    )
+    return use if use.features or use.weights else None

@@ -1,0 +1,112 @@
+"""A ranker's training on fitted data, and its answers for the rows of a stream."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torchrec.optim.optimizers import in_backward_optimizer_filter
+
+from ranking.batching import RankingBatch, RankingStream
+from ranking.labels import AnyLabel, RateLabel
+from ranking.rankers.config import RankerConfig
+from ranking.training.loss import binary_cross_entropy, mean_cross_entropy
+from ranking.training.model import build_ranker, logits_of
+from ranking.training.ranker_data import RankerData
+from segrec.fitting import FitResult, Fittable, fit
+from segrec.metrics.auc import auc
+from segrec.metrics.log_loss import log_loss
+from segrec.records import DatasetFolder
+from segrec.tables import Vocabulary, distribute, rank, whole_state
+
+WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """A module's answers for all rows of a stream."""
+
+    keys: pl.DataFrame
+    probabilities: npt.NDArray[np.float64]
+    "(n,)"
+    labels: npt.NDArray[np.float32]
+    "(n,), or empty where the stream has none."
+    weights: npt.NDArray[np.float32] | None
+
+
+@torch.no_grad()
+def predicted(module: nn.Module, stream: RankingStream, device: torch.device) -> Predicted:
+    """Probabilities of all rows of a stream, oldest day first; the module in eval mode."""
+    labels, logits, keys, weights = [], [], [], []
+    for key, batch in stream.in_order():
+        logits.append(logits_of(module, batch, device).float().cpu())
+        labels.append(batch.labels)
+        keys.append(key)
+        if batch.weights is not None:
+            weights.append(batch.weights)
+    probabilities = torch.sigmoid(torch.cat(logits).double()).numpy()
+    known = torch.cat(weights).numpy() if weights else None
+    return Predicted(pl.concat(keys), probabilities, torch.cat(labels).numpy(), known)
+
+
+def fit_ranker(
+    name: str, dataset: DatasetFolder, data: RankerData, config: RankerConfig, folder: Path
+) -> tuple[nn.Module, FitResult]:
+    """Trains ranker `name` on the train rows and leaves its best weights in the module and in `folder`."""
+    device = config.torch_device()
+    train, valid = data.stream(dataset, ["train"], config), data.stream(dataset, ["valid"], config)
+    model = build_ranker(name, config, data.features, train.source.dense_names, positive_rate=data.label.rate)
+    module = distribute(model.module, model.tables, config.seed, device)
+    dense = [weight for _, weight in in_backward_optimizer_filter(module.named_parameters()) if weight.requires_grad]
+
+    def loss(batch: RankingBatch) -> torch.Tensor:
+        moved = batch.to(device, non_blocking=True)
+        return binary_cross_entropy(module(moved), moved.labels, batch.global_rows, moved.weights)
+
+    def validate() -> dict[str, float]:
+        return valid_metrics(predicted(module, valid, device), data.label)
+
+    fittable: Fittable[RankingBatch] = Fittable(
+        module=module,
+        loss=loss,
+        optimizer=torch.optim.AdamW(dense, lr=config.learning_rate, weight_decay=config.weight_decay),
+        validate=validate,
+        monitor=config.monitor,
+        minimize=config.monitor == "LogLoss",
+    )
+    result = fit(fittable, train, config, folder)
+    state = whole_state(module)
+    if rank() == 0:
+        save_file({key: value.contiguous() for key, value in state.items()}, folder / WEIGHTS)
+        _write_id_counts(folder / "id_counts.json", {"train": train, "valid": valid})
+    return module, result
+
+
+def valid_metrics(found: Predicted, label: AnyLabel) -> dict[str, float]:
+    """LogLoss and AUC; for rates the mean cross-entropy (by trials where they weigh), which has no AUC."""
+    if isinstance(label, RateLabel):
+        return {"LogLoss": mean_cross_entropy(found.labels, found.probabilities, found.weights)}
+    return {"LogLoss": log_loss(found.labels, found.probabilities), "AUC": auc(found.labels, found.probabilities)}
+
+
+def _write_id_counts(file: Path, streams: dict[str, RankingStream]) -> None:
+    """How many rows held a known, an unseen, a missing id, by split and feature."""
+    counts = {}
+    for split, stream in streams.items():
+        totals = np.zeros((len(stream.source.names), 3), dtype=np.int64)
+        for rows in stream.encoded():
+            for place, codes in enumerate([*rows.ids, *(rows.bags[name][0] for name in rows.bags)]):
+                found = Vocabulary.counts_of(codes.astype(np.int64))
+                totals[place] += (found.known, found.unseen, found.missing)
+        counts[split] = {
+            name: dict(zip(("known", "unseen", "missing"), map(int, row), strict=True))
+            for name, row in zip(stream.source.names, totals, strict=True)
+        }
+    file.write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
