@@ -124,26 +124,39 @@ def embed(
     with new_folder(out, overwrite=options.overwrite, resumable=True) as building:
         with VectorCache(building / "encoded", encoder.digest, encoder.dim) as cache:
             reading = _Reading(source, encoder, options, cache.rows.keys())
-            batches = 0
-            for batch in reading.batches():
-                cache.append([key for key, _ in batch], encoder.encode([prepared for _, prepared in batch]))
-                batches += 1
-                options.told(len(reading.places), len(cache.rows) - cache.found)
-            encoded = len(cache.rows) - cache.found
+            batches = _encode_all(reading, encoder, cache, options)
             places, rows = reading.encoded_at(cache.rows)
             if not len(places):
-                told = ", ".join(f"{reason}: {count:,}" for reason, count in source.left_out().items()) or "nothing"
-                raise DataError(out, "no segment has content", found=told,
-                                fix="look at how files and lines are named in docs/embedding.md")  # fmt: skip
+                raise _nothing(out, building, cache, source)
             index = grid.frame.select("item_id", "segment")[np.unique(places)].with_row_index("row")
             stored = (chunk.astype(options.dtype) for chunk in segment_means(places, rows, cache.matrix()))
             meta = write_segment_vectors(building, index, stored, dim=encoder.dim, dtype=options.dtype, model=model)
-            found, discarded = cache.found, cache.discarded
         shutil.rmtree(building / "encoded")
     return Embedded(
-        meta, grid.frame.height, len(reading.places), len(reading.keys), encoded, batches, found, discarded,
-        source.left_out(),
+        meta=meta, segments=grid.frame.height, contents=len(reading.places), distinct=len(reading.keys),
+        encoded=len(cache.rows) - cache.found, batches=batches, resumed=cache.found, discarded=cache.discarded,
+        left_out=source.left_out(),
     )  # fmt: skip
+
+
+def _encode_all(
+    reading: _Reading[C], encoder: ContentEncoder[C, Any], cache: VectorCache, options: EmbedOptions
+) -> int:
+    """The loop: read, encode, keep. Returns the number of batches."""
+    batches = 0
+    for batch in reading.batches():
+        cache.append([key for key, _ in batch], encoder.encode([prepared for _, prepared in batch]))
+        batches += 1
+        options.told(len(reading.places), len(cache.rows) - cache.found)
+    return batches
+
+
+def _nothing(out: Path, building: Path, cache: VectorCache, source: ContentSource[Any]) -> DataError:
+    if not cache.rows:
+        shutil.rmtree(building)
+    reasons = ", ".join(f"{reason}: {count:,}" for reason, count in source.left_out().items())
+    fix = "look at how files and lines are named in docs/embedding.md"
+    return DataError(out, "no segment has content", found=reasons or "nothing", fix=fix)
 
 
 class _Reading(Generic[C]):

@@ -30,13 +30,13 @@ class VectorCache:
         self._folder, self._dim = folder, dim
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = self._locked(folder / "lock")
-        owner = {"digest": digest, "dim": dim}
+        owner = json.dumps({"digest": digest, "dim": dim})
         told = folder / "encoder.json"
-        self.discarded = told.is_file() and json.loads(told.read_text(encoding="utf-8")) != owner
+        self.discarded = told.is_file() and told.read_text(encoding="utf-8") != owner
         "Whether vectors of another encoder lay here."
         mode = "ab" if told.is_file() and not self.discarded else "wb"
         self._vectors, self._keys = (folder / "vectors.f32").open(mode), (folder / "keys").open(mode)
-        told.write_text(json.dumps(owner), encoding="utf-8")
+        told.write_text(owner, encoding="utf-8")
         self.rows = self._complete_rows()
         "Row of each key's vector."
         self.found = len(self.rows)

@@ -59,6 +59,8 @@ class _Playhead:
         self._frames: Iterator[VideoFrame] = container.decode(stream)
         self._shown: VideoFrame | None = None
         self._ahead = self._next()
+        self._gap = 0
+        "Ticks between the newest two frames: what the last frame lasts where it does not say so itself."
 
     def at(self, time_ms: int) -> VideoFrame | None:
         """The frame shown at `time_ms`; before the first frame the first; None after the end."""
@@ -66,10 +68,13 @@ class _Playhead:
         if self._ahead is not None and moment - _ticks(self._ahead) > _SEEK_MS * self._ms:
             self._seek(moment)
         while self._ahead is not None and _ticks(self._ahead) <= moment:
+            if self._shown is not None:
+                self._gap = _ticks(self._ahead) - _ticks(self._shown)
             self._shown, self._ahead = self._ahead, self._next()
         if self._shown is None:
             return self._ahead
-        return self._shown if self._ahead is not None or moment < self._end(self._shown) else None
+        ended = self._ahead is None and moment >= _ticks(self._shown) + (self._shown.duration or self._gap or self._ms)
+        return None if ended else self._shown
 
     def _seek(self, moment: Fraction) -> None:
         """To the keyframe before `moment`; where a container's index leads behind it, back to the beginning."""
@@ -82,11 +87,6 @@ class _Playhead:
 
     def _next(self) -> VideoFrame | None:
         return next((frame for frame in self._frames if frame.pts is not None), None)
-
-    def _end(self, last: VideoFrame) -> Fraction:
-        rate = self._stream.average_rate
-        lasting = last.duration or (1 / (rate * self._stream.time_base) if rate and self._stream.time_base else 0)
-        return Fraction(_ticks(last)) + lasting
 
 
 def _ticks(frame: VideoFrame) -> int:

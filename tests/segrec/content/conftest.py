@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import polars as pl
 import pytest
@@ -148,3 +150,37 @@ def vectors_of() -> Callable[[DatasetFolder, str], dict[tuple[Any, int], np.ndar
         return {(item, segment): vectors.matrix[row] for item, segment, row in vectors.index().iter_rows()}
 
     return vectors_of
+
+
+@pytest.fixture
+def make_video(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a video of 64 x 32: frame k shows k's eight bits as black and white bars. `ticks`: frames' begins, ms."""
+
+    def make(
+        name: str, codec: str = "libx264", *, frames: int = 120, group: int = 12,
+        ticks: list[int] | None = None,
+    ) -> Path:  # fmt: skip
+        ticks = [100 * number for number in range(frames)] if ticks is None else ticks
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with av.open(str(file), "w") as container:
+            stream = container.add_stream(codec, rate=10)
+            stream.width, stream.height, stream.pix_fmt = 64, 32, "yuv420p"
+            stream.codec_context.time_base = Fraction(1, 1000)
+            stream.codec_context.gop_size = group
+            if codec == "libx264":
+                stream.options = {"bf": "3", "preset": "veryfast", "crf": "4"}
+            for number, tick in enumerate(ticks):
+                frame = av.VideoFrame.from_ndarray(_bars(number), format="rgb24")
+                frame.pts, frame.time_base = tick, Fraction(1, 1000)
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        return file
+
+    return make
+
+
+def _bars(number: int) -> np.ndarray:
+    """(32, 64, 3): bit b of `number` is white in columns 8 b to 8 b + 7."""
+    bits = np.unpackbits(np.array([number], np.uint8), bitorder="little")
+    return np.broadcast_to(np.repeat(bits * 255, 8)[None, :, None], (32, 64, 3)).copy()
