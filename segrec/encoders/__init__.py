@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import entry_points
 
+from segrec.encoders.ant_pivot import AntPivotEncoder
 from segrec.encoders.content_ctr import ContentCtr
 from segrec.encoders.encoder import Encoder
 from segrec.encoders.kuaihl import KuaiHL
@@ -11,6 +12,7 @@ from segrec.encoders.segment_interest import SegmentInterest
 from segrec.records import ConfigError
 
 ENCODERS: dict[str, type[Encoder]] = {
+    "ant_pivot": AntPivotEncoder,
     "content_ctr": ContentCtr,
     "kuaihl": KuaiHL,
     "segment_interest": SegmentInterest,

@@ -92,6 +92,23 @@ class Rooms:
             )
         return cls(dataset, frame, _starts(_changed(frame["item_id"])))
 
+    @classmethod
+    def with_target(
+        cls, dataset: DatasetFolder, split: Split, rate: str, shift: int, withheld: TimeRange | None = None
+    ) -> tuple[Self, RateTarget]:
+        """The rooms of a split, and what is to be learned or measured there.
+
+        :raises DataError: no such rooms or rate, or none of their segments has a known rate.
+        """
+        rooms = cls.of(dataset, [split], withheld)
+        target = rooms.target(rate, shift)
+        if not target.known.any():
+            raise DataError(
+                dataset.path, f"has no {split} segment with a known {rate}",
+                fix="choose another target, or read it again with another split",
+            )  # fmt: skip
+        return rooms, target
+
     @cached_property
     def start_ms(self) -> IntArray:
         """(T,)"""
