@@ -31,8 +31,9 @@ class Groups:
         bounds = bounds.to(device)
         if bounds.ndim != 1 or not len(bounds) or bounds[0] != 0 or bounds[-1] != count or (bounds.diff() < 0).any():
             raise ValueError(f"offsets must run from 0 to {count} without falling (found: {bounds.tolist()[:9]})")
-        sizes = bounds.diff()
-        return cls(bounds, torch.repeat_interleave(torch.arange(len(sizes), device=device), sizes))
+        begun = torch.zeros(count + 1, dtype=torch.int64, device=device)
+        begun.index_add_(0, bounds[1:], torch.ones_like(bounds[1:]))
+        return cls(bounds, begun[:-1].cumsum(0))
 
     @property
     def starts(self) -> Tensor:
@@ -59,7 +60,7 @@ class Groups:
         """(n,) other rows in each row's stretch of equal values; `changes`: it differs from the one before."""
         first = changes | self.first
         lengths = first.nonzero()[:, 0].diff(append=self.offsets[-1:])
-        return torch.repeat_interleave(lengths, lengths) - 1
+        return lengths[first.cumsum(0) - 1] - 1
 
     @property
     def first(self) -> Tensor:

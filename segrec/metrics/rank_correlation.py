@@ -27,7 +27,8 @@ def spearman(predictions: Values, targets: Values, offsets: Values | None = None
 def mean_ranks(values: Tensor, groups: Groups) -> Tensor:
     """(n,) float64 ranks from 1 inside each group."""
     order = groups.sort(values)
-    first = (changes(values[order]) | groups.first).nonzero()[:, 0]
-    lengths = first.diff(append=groups.offsets[-1:])
-    middle = torch.repeat_interleave(first.double() + (lengths + 1).double() / 2, lengths)
-    return torch.empty_like(middle).index_copy_(0, order, middle) - groups.starts
+    block_begins = changes(values[order]) | groups.first
+    first = block_begins.nonzero()[:, 0]
+    middle = first.double() + (first.diff(append=groups.offsets[-1:]) + 1).double() / 2
+    ranks = middle[block_begins.cumsum(0) - 1]
+    return torch.empty_like(ranks).index_copy_(0, order, ranks) - groups.starts
