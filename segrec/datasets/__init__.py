@@ -9,6 +9,7 @@ from pathlib import Path
 
 from segrec.datasets.folder_writer import write_dataset
 from segrec.datasets.klive import read_klive
+from segrec.datasets.kuailive import read_kuailive
 from segrec.datasets.kuailive_m3 import read_kuailive_m3
 from segrec.datasets.kuairand import read_kuairand
 from segrec.datasets.log_source import LogSource, ReadOptions, VectorSource
@@ -20,6 +21,7 @@ Reader = Callable[[Path, ReadOptions], LogSource]
 
 DATASETS: dict[str, Reader] = {
     "klive": read_klive,
+    "kuailive": read_kuailive,
     "kuailive_m3": read_kuailive_m3,
     "kuairand": read_kuairand,
     "segmm": read_segmm,

@@ -6,7 +6,7 @@ Its short-video half (photo_*) is not read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from segrec.datasets.csv_stream import csv_frames, csv_header
 from segrec.datasets.kuailive_m3_clock import clock_of
 from segrec.datasets.kuailive_m3_segments import FEATURE, StoredSegments, VectorRows, parts_in_order, whole_ids
 from segrec.datasets.live_join import CHECKED, LiveEvents, LiveJoin
-from segrec.datasets.live_source import LiveSource
+from segrec.datasets.live_source import LONG_VIEW_MS, LiveSource
 from segrec.datasets.live_times import epoch_ms
 from segrec.datasets.log_source import LogSource, ReadOptions
 from segrec.datasets.made_world import SEGMENT_TRUTH, VECTORS, origin, truth_file
@@ -96,7 +96,9 @@ def read_kuailive_m3(source: Path, options: ReadOptions) -> LogSource:
     clock = clock_of(rooms.file, segments.rows[0], options.utc_offset)
     events = _events(source, clock.offset_hours)
     meta = pl.concat(_room_frames(rooms, clock.offset_hours))
-    join = LiveJoin(_with_authors(_rooms(meta), source / AUTHORS), events, segments, (options.long_view_s or 60) * 1000)
+    long_view_ms = LONG_VIEW_MS if options.long_view_s is None else options.long_view_s * 1000
+    describe = partial(_with_authors, _authors(source / AUTHORS))
+    join = LiveJoin(_rooms(meta), events, segments, long_view_ms, describe)
     missing = [file for file in (SHOWS, *(file for file, _, _ in OTHERS.values())) if not (source / file).is_file()]
     return LogSource(
         format="kuailive_m3",
@@ -190,15 +192,17 @@ def _rooms(meta: pl.DataFrame) -> pl.DataFrame:
     return rooms.with_columns(end_ms=pl.when(pl.col("end_ms") > pl.col("start_ms")).then("end_ms"))
 
 
-def _with_authors(rooms: pl.DataFrame, file: Path) -> pl.DataFrame:
-    """`rooms` with author_gender ... from the creators' profiles, where those are."""
+def _authors(file: Path) -> pl.DataFrame | None:
+    """author_id, author_gender ... from the creators' profiles, where those are."""
     if not file.is_file():
-        return rooms
+        return None
     check_columns(file, "KuaiLive-M3 creators", csv_header(file), ["author_id", *AUTHOR_FEATURES])
     types = {"author_id": pa.int64(), **dict.fromkeys(AUTHOR_FEATURES, pa.string())}
-    frames: Sequence[pl.DataFrame] = list(csv_frames(file, types, columns=list(types)))
-    if not frames:
-        return rooms
-    profiles = pl.concat(frames).drop_nulls("author_id").unique("author_id", keep="first", maintain_order=True)
-    renames = {name: f"author_{name}" for name in AUTHOR_FEATURES}
-    return rooms.join(profiles.rename(renames), on="author_id", how="left", maintain_order="left")
+    profiles = pl.concat([pl.DataFrame(schema={"author_id": pl.Int64, **dict.fromkeys(AUTHOR_FEATURES, pl.String)}),
+                          *csv_frames(file, types, columns=list(types))])  # fmt: skip
+    once = profiles.drop_nulls("author_id").unique("author_id", keep="first", maintain_order=True)
+    return once.rename({name: f"author_{name}" for name in AUTHOR_FEATURES})
+
+
+def _with_authors(authors: pl.DataFrame | None, rooms: pl.DataFrame) -> pl.DataFrame:
+    return rooms if authors is None else rooms.join(authors, on="author_id", how="left", maintain_order="left")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Protocol
 
@@ -18,7 +18,7 @@ import polars as pl
 
 from segrec.datasets.live_counts import SESSION_FORM, SHOW_FORM, Segments, audience, long_view
 from segrec.datasets.live_groups import NO_ROOM, RoomGroups, RoomSpill
-from segrec.datasets.live_source import LivePart, LiveTables, RowVectors
+from segrec.datasets.live_source import Describe, LivePart, LiveTables, RowVectors, same
 from segrec.datasets.log_source import Frames
 from segrec.records import Rate
 
@@ -79,13 +79,18 @@ class Segmenting(Protocol):
 class LiveJoin:
     """Rooms of one source with everything that happened in them."""
 
-    def __init__(self, rooms: pl.DataFrame, events: LiveEvents, segmenting: Segmenting, long_view_ms: int) -> None:
+    def __init__(
+        self, rooms: pl.DataFrame, events: LiveEvents, segmenting: Segmenting, long_view_ms: int,
+        describe: Describe = same,
+    ) -> None:  # fmt: skip
         """`rooms`: item_id, author_id, start_ms, end_ms (null where unknown), features known at the start."""
+        self.describe = describe
         self.groups = RoomGroups(rooms)
         self.events = events
         self.segmenting = segmenting
         self.long_view_ms = long_view_ms
         self._last = np.zeros(rooms.height, np.int64)
+        self._last_event = np.zeros(rooms.height, np.int64)
         self._surveyed = False
 
     @property
@@ -124,34 +129,32 @@ class LiveJoin:
         self._survey(spill, rejected)
         for name, frames in {"shows": self.events.shows, **self.events.others}.items():
             for frame in frames() if frames is not None else ():
-                spill.add(name, self._placed(frame, rejected if name != "shows" else Counter(), name))
+                placed = self._placed(frame, rejected if name != "shows" else Counter(), name)
+                _see(self._last_event, placed["room"].to_numpy(), placed["time_ms"])
+                spill.add(name, placed)
         rooms = self.groups.rooms.drop("end_ms")
         parts = (self._part(spill, group, rejected) for group in range(self.groups.count))
-        return LiveTables(rooms, parts, self.segmenting.vectors)
+        return LiveTables(rooms, parts, self.segmenting.vectors, self.describe)
 
     @cached_property
     def until_ms(self) -> IntArray:
-        """(R,) until when each room was seen: its end where that is known, else the last thing in it."""
+        """(R,) until when each room was seen: its end where that is known, or the last thing in it if that is later."""
         end = self.groups.rooms["end_ms"].fill_null(0).to_numpy()
-        until: IntArray = np.where(end > 0, np.minimum(end, self._last.max(initial=0)), self._last)
+        until: IntArray = np.maximum(np.minimum(end, self._last.max(initial=0)), self._last)
         return until
 
     def _survey(self, spill: RoomSpill | None, rejected: Counter[str]) -> None:
         """One pass over segments and sessions: when the last thing was seen, and into the spill."""
         if self._surveyed and spill is None:
             return
-        self.segmenting.survey(self.groups, self._see, spill, rejected)
+        self.segmenting.survey(self.groups, partial(_see, self._last), spill, rejected)
         for frame in self.events.sessions():
             placed = self._placed(frame, Counter(), "sessions")
             kept = placed.filter(pl.col("end_ms").is_null() | (pl.col("end_ms") >= pl.col("time_ms")))
-            self._see(kept["room"].to_numpy(), pl.Series(kept.select(pl.coalesce("end_ms", "time_ms")).to_series()))
+            _see(self._last, kept["room"].to_numpy(), kept.select(pl.coalesce("end_ms", "time_ms")).to_series())
             if spill is not None:
                 spill.add("sessions", kept.select(*SESSION_FORM))
         self._surveyed = True
-
-    def _see(self, places: IntArray, time_ms: pl.Series) -> None:
-        known = places != NO_ROOM
-        np.maximum.at(self._last, places[known], time_ms.fill_null(0).to_numpy()[known])
 
     def _placed(self, frame: pl.DataFrame, rejected: Counter[str], name: str) -> pl.DataFrame:
         """Rows that have a user and a time, with the place of their room; those of unknown rooms are counted."""
@@ -165,7 +168,7 @@ class LiveJoin:
         return placed.select(columns)
 
     def _part(self, spill: RoomSpill, group: int, rejected: Counter[str]) -> LivePart:
-        cut = self.segmenting.of_group(self.groups, group, self._last, spill, rejected)
+        cut = self.segmenting.of_group(self.groups, group, np.maximum(self._last, self._last_event), spill, rejected)
         segments = Segments.of(cut.frame)
         sessions = self._sessions(spill.read("sessions", group, SESSION_FORM))
         shows = _once(spill.read("shows", group, SHOW_FORM), Counter(), "shows")
@@ -208,6 +211,11 @@ class LiveJoin:
     def _with_ids(self, frame: pl.DataFrame) -> pl.DataFrame:
         ids = pl.Series("item_id", self.groups.ids(frame["room"].to_numpy()), dtype=pl.Int64)
         return frame.drop("room").insert_column(0, ids)
+
+
+def _see(last: IntArray, places: IntArray, time_ms: pl.Series) -> None:
+    known = places != NO_ROOM
+    np.maximum.at(last, places[known], time_ms.fill_null(0).to_numpy()[known])
 
 
 def _impressions(frame: pl.DataFrame, places: IntArray) -> pl.DataFrame:

@@ -41,6 +41,14 @@ class RowVectors:
     "(n, dim) arrays in order of source_row."
 
 
+Describe = Callable[[pl.DataFrame], pl.DataFrame]
+
+
+def same(rooms: pl.DataFrame) -> pl.DataFrame:
+    """`rooms` as they are."""
+    return rooms
+
+
 @dataclass(frozen=True)
 class LiveTables:
     """What was found in the source."""
@@ -50,6 +58,8 @@ class LiveTables:
     parts: Iterator[LivePart]
     "Read once."
     vectors: tuple[RowVectors, ...] = ()
+    describe: Describe = same
+    "Adds further features that are known when a room begins to some of the rooms."
 
 
 Prepare = Callable[[Path, "Counter[str]"], LiveTables]

@@ -24,6 +24,7 @@ from segrec.splitting import GivenSplit, SplitRequest, Splitter, TimeSplit
 
 FORMS = {"item_id": pl.Int64, "segment": pl.Int32, "start_ms": pl.Int64, "end_ms": pl.Int64}
 _FIRST = ("item_id", "author_id", "start_ms", "split")
+_ROOMS_AT_A_TIME = 200_000
 TEXT_COLUMNS = ("item_id", "segment", "time_ms", "source", "text")
 
 
@@ -60,7 +61,8 @@ def write_live(
     splitter = _splitter(tables.rooms, parts.rooms(), options.split, log.utc_offset_hours)
     split = splitter.assign(tables.rooms.with_columns(time_ms="start_ms"), 0).drop("time_ms")
     split = split.select(*_FIRST, pl.exclude(*_FIRST))
-    items = write_side_table(building / "items.parquet", "item_id", iter([split]), rejected)
+    described = (tables.describe(slice_) for slice_ in split.iter_slices(_ROOMS_AT_A_TIME))
+    items = write_side_table(building / "items.parquet", "item_id", described, rejected)
     for kind in tables.vectors:
         _write_vectors(building / "segments" / kind.name, kind, parts.index(kind.name), options)
     if live.truth is not None:
