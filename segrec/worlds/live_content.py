@@ -28,21 +28,21 @@ class ContentConfig(Config):
     "Its autocorrelation from one segment to the next."
     look_weight: NonNegativeFloat = 0.5
     "Size of the streamer's own look in the frames."
-    visual_noise: NonNegativeFloat = 1.5
+    visual_noise: NonNegativeFloat = 0.5
     "Standard deviation of the noise in each entry of a frames' vector (the topic's part has entries near 1 to 2)."
-    text_noise: NonNegativeFloat = 2.5
-    "The same for text: larger, so that text carries less."
+    text_noise: NonNegativeFloat = 0.8
+    "The same for text: larger, in fewer entries, and late: text carries less."
     largest_lag: NonNegativeInt = 2
     "Segments by which text is behind the frames, at most."
-    largest_lead: NonNegativeInt = 1
+    largest_lead: NonNegativeInt = 0
     "Segments by which text is ahead of the frames, at most; both 0 = aligned."
     offset_segments: float = Field(default=12.0, ge=1)
     "Mean number of segments until the offset is drawn anew, each value equally likely."
-    frozen_share: float = Field(default=0.06, ge=0, lt=1)
+    frozen_share: float = Field(default=0.04, ge=0, lt=1)
     "Share of segments whose frames repeat the segment before."
     frozen_segments: float = Field(default=3.0, ge=1)
     "Mean length of a freeze."
-    silent_share: float = Field(default=0.12, ge=0, lt=1)
+    silent_share: float = Field(default=0.1, ge=0, lt=1)
     "Share of segments without speech and comments."
     silent_segments: float = Field(default=2.0, ge=1)
     "Mean length of a silence."
@@ -53,7 +53,7 @@ class LiveContent:
     """Content of T segments. The latent topic is the activity, the excitement and a slowly moving direction."""
 
     topic: Floats
-    "(T, K) latent topic: what would be seen without noise and without a freeze."
+    "(T, K) latent topic; the last column is the excitement that is heard only, frames do not show it."
     visual: Floats
     "(T, visual_dim) topic through a fixed random projection, the streamer's look, noise; a freeze repeats all of it."
     text: Floats
@@ -76,7 +76,8 @@ def draw_content(config: ContentConfig, rooms: LiveRooms, rng: np.random.Generat
     lengths, n = rooms.lengths, len(rooms.start_ms)
     topic = _topics(config, rooms, rng)
     look = rng.normal(0, config.look_weight, (int(rooms.streamer.max()) + 1, config.visual_dim))
-    visual = topic @ rng.normal(size=(topic.shape[1], config.visual_dim)) + look[rooms.streamer[rooms.room]]
+    shows = topic[:, :-1] @ rng.normal(size=(topic.shape[1] - 1, config.visual_dim))
+    visual = shows + look[rooms.streamer[rooms.room]]
     visual += rng.normal(0, config.visual_noise, visual.shape)
     frozen = _runs(config.frozen_share, config.frozen_segments, n, rng) & (positions_of(lengths) > 0)
     shown = np.maximum.accumulate(np.where(frozen, 0, np.arange(n)))
@@ -97,7 +98,7 @@ def draw_content(config: ContentConfig, rooms: LiveRooms, rng: np.random.Generat
 def _topics(config: ContentConfig, rooms: LiveRooms, rng: np.random.Generator) -> Floats:
     activity = np.eye(len(ACTIVITIES))[rooms.activity]
     drift = wandering(config.drift_persistence, rooms.lengths, rng, width=config.drift_dim)
-    return np.hstack([activity, rooms.excitement[:, None], config.drift_weight * drift])
+    return np.hstack([activity, rooms.seen[:, None], config.drift_weight * drift, rooms.heard[:, None]])
 
 
 def _offsets(config: ContentConfig, lengths: Ints, rng: np.random.Generator) -> Ints:

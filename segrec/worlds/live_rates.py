@@ -30,7 +30,7 @@ class RatesConfig(Config):
     activity_weight: NonNegativeFloat = 1.0
     click_excitement: float = 0.5
     "Weight of the excitement, which the vectors show, in the logit of a click."
-    stay_excitement: float = 0.6
+    stay_excitement: float = 0.7
     "The same for a long view."
     click_hidden: NonNegativeFloat = 0.1
     "Weight of what no content shows."

@@ -36,7 +36,9 @@ class RoomsConfig(Config):
     varying_share: float = Field(default=0.1, ge=0, le=1)
     "Share of segments that last 20 to 60 s; the others last 30 s. KLive's form needs 0."
     excitement_persistence: float = Field(default=0.8, ge=0, lt=1)
-    "Autocorrelation of the excitement within an activity, from one segment to the next; it shows in the vectors."
+    "Autocorrelation of the excitement from one segment to the next; it shows in the vectors."
+    heard_share: float = Field(default=0.2, ge=0, le=1)
+    "Share of the excitement's variance that is heard only: text shows it, frames do not."
     hidden_persistence: float = Field(default=0.3, ge=0, lt=1)
     "Autocorrelation of what moves the rates and shows in no content."
 
@@ -57,8 +59,12 @@ class LiveRooms:
     "(T,)"
     activity: Ints
     "(T,) index into ACTIVITIES: a Markov chain with the streamer's transition matrix."
+    seen: Floats
+    "(T,) standard normal, autoregressive: excitement that frames and text show."
+    heard: Floats
+    "(T,) the same, that only text shows."
     excitement: Floats
-    "(T,) standard normal, autoregressive."
+    "(T,) sqrt(1 - heard_share) seen + sqrt(heard_share) heard: what moves the rates; autoregressive as they are."
     hidden: Floats
     "(T,) standard normal, autoregressive."
 
@@ -100,6 +106,7 @@ def draw_rooms(config: RoomsConfig, streamers: Streamers, rng: np.random.Generat
     order = np.argsort(begin, kind="stable")
     begin, streamer, lengths = begin[order], streamer[order], lengths[order]
     lasts = _segment_durations(config, int(lengths.sum()), rng)
+    seen, heard = wandering(config.excitement_persistence, lengths, rng, width=2).T
     elapsed = np.cumsum(lasts)
     first = starts_of(lengths)
     end_ms = elapsed + np.repeat(begin - elapsed[first] + lasts[first], lengths)
@@ -110,7 +117,9 @@ def draw_rooms(config: RoomsConfig, streamers: Streamers, rng: np.random.Generat
         start_ms=end_ms - lasts,
         end_ms=end_ms,
         activity=_activity_paths(streamers.transition()[streamer], streamers.repertoire[streamer], lengths, rng),
-        excitement=wandering(config.excitement_persistence, lengths, rng),
+        seen=seen,
+        heard=heard,
+        excitement=np.sqrt(1 - config.heard_share) * seen + np.sqrt(config.heard_share) * heard,
         hidden=wandering(config.hidden_persistence, lengths, rng),
     )
 

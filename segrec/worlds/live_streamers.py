@@ -66,9 +66,9 @@ class StreamersConfig(Config):
     "Share of a streamer's repertoire that is the own category's activity, on average."
     repertoire_focus: float = Field(default=6.0, gt=0)
     "Dirichlet concentration of repertoires around their category's: large = alike."
-    level_spread: NonNegativeFloat = 0.3
+    level_spread: NonNegativeFloat = 0.12
     "Standard deviation of a streamer's general talent, in logits of a click and of a long view."
-    talent_spread: NonNegativeFloat = 0.3
+    talent_spread: NonNegativeFloat = 0.12
     "Standard deviation of the talent for one activity, in logits."
     popularity_spread: NonNegativeFloat = 0.4
     "Standard deviation of the logarithm of a streamer's exposure."
