@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ import torch
 import transformers
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
 
 from segrec.content.encoder import ModelPlace
 from segrec.records import DataError
@@ -70,8 +71,10 @@ class Checkpoint:
         commit = f"commit {self.revision}, " if self.revision else ""
         return f"{self.name} ({commit}sha256 {self.sha256})"
 
-    def model(self, place: ModelPlace, takes: str) -> Any:
+    def model(self, place: ModelPlace, takes: str, *, pooler: bool = False) -> Any:
         """The frozen model on its device, if its main input is `takes` (pixel_values, input_ids).
+
+        Weights of a pooler may be missing, as in most checkpoints of masked language models, unless `pooler` is used.
 
         :raises DataError: it does not load, its weights are not all there, or it takes something else.
         """
@@ -81,13 +84,13 @@ class Checkpoint:
                 self.folder, local_files_only=True, use_safetensors=True, trust_remote_code=False,
                 output_loading_info=True, dtype=torch.float32,
             )  # fmt: skip
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
             raise DataError(
                 self.name, "does not load as a transformers model", found=_first_line(error),
                 fix="pass a checkpoint that AutoModel knows",
             ) from None  # fmt: skip
         self._check_kind(model, takes)
-        missing = sorted(key for key in loading["missing_keys"] if "pooler" not in key)
+        missing = sorted(key for key in loading["missing_keys"] if pooler or "pooler" not in key)
         if missing:
             raise DataError(
                 self.name, "lacks weights, which would be drawn at random", found=f"{len(missing)}, first {missing[0]}",
@@ -95,23 +98,21 @@ class Checkpoint:
             )  # fmt: skip
         return model.requires_grad_(False).eval().to(place.torch_device())
 
-    def lacks_pooler(self) -> bool:
-        """Whether the checkpoint holds no pooler weights (their outputs would be random)."""
-        names = [name for file in self.folder.glob("*.safetensors") for name in _tensor_names(file)]
-        return not any("pooler" in name for name in names)
-
-    def part(self, what: str, loader: Any, fix: str, **options: Any) -> Any:
-        """The tokenizer or image processor beside the model.
+    def part(self, what: str, loader: Any, files: Sequence[str], **options: Any) -> Any:
+        """The tokenizer or image processor beside the model, which one of `files` describes.
 
         :raises DataError: it is not there or does not load.
         """
         _quiet()
+        fix = f"write its {what} beside the weights ({what}.save_pretrained makes {files[0]})"
+        if not any((self.folder / file).is_file() for file in files):
+            # transformers would make a tokenizer without a vocabulary.
+            raise DataError(self.name, f"has no {what}", found=_listed(self.folder), fix=fix)
         try:
             return loader.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False, **options)
         except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
             raise DataError(
-                self.name, f"has no {what} that loads", found=f"{_first_line(error)}; files: {_listed(self.folder)}",
-                fix=fix,
+                self.name, f"has no {what} that loads", found=_first_line(error), fix=fix
             ) from None  # fmt: skip
 
     def _check_kind(self, model: Any, takes: str) -> None:
@@ -145,12 +146,6 @@ def _snapshot(name: str, revision: str | None, download: bool) -> Path:
             fix="pass the folder of a checkpoint, or --download to fetch it by its hub name",
         ) from None  # fmt: skip
     return Path(found)
-
-
-def _tensor_names(file: Path) -> list[str]:
-    with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        return list(json.loads(stream.read(length)))
 
 
 def _listed(folder: Path) -> str:

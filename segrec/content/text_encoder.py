@@ -16,6 +16,14 @@ from segrec.records import ConfigError, DataError
 
 TextPool = Literal["cls", "mean"]
 Tokens = list[int]
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.model",
+)
 _NO_LIMIT = 1_000_000
 "Tokenizers without a limit say 1e30."
 
@@ -41,8 +49,7 @@ class TextEncoder:
         self._pool, self._max_tokens, self._place = pool, max_tokens, place or ModelPlace()
         self._device = self._place.torch_device()
         self._tokenizer = checkpoint.part(
-            "tokenizer", transformers.AutoTokenizer,
-            "write tokenizer.json beside the weights (AutoTokenizer.save_pretrained)",
+            "tokenizer", transformers.AutoTokenizer, _TOKENIZER_FILES
         )  # fmt: skip
         self._model = checkpoint.model(self._place, "input_ids")
         self._check(checkpoint.name)
@@ -89,6 +96,10 @@ class TextEncoder:
     def _check(self, name: str) -> None:
         if not hasattr(self._model.config, "hidden_size"):
             raise DataError(name, "tells no hidden_size in config.json", fix="pass an encoder such as BERT")
+        known, words = int(self._model.config.vocab_size), len(self._tokenizer)
+        if words > known:
+            found = f"{words} tokens, of which the model knows {known}"
+            raise DataError(name, "holds the tokenizer of another model", found=found, fix="put its own beside it")
         limits: list[Any] = [
             self._tokenizer.model_max_length, getattr(self._model.config, "max_position_embeddings", None)
         ]  # fmt: skip
