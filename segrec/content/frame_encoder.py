@@ -30,11 +30,11 @@ class FrameEncoder:
     def __init__(self, checkpoint: Checkpoint, *, pool: FramePool = "patches", place: ModelPlace | None = None) -> None:
         self._pool, self._place = pool, place or ModelPlace()
         self._device = self._place.torch_device()
+        self._model = checkpoint.model(self._place, "pixel_values", pooler=pool == "pooled")
         self._processor = checkpoint.part(
             "image processor", transformers.AutoImageProcessor, ("preprocessor_config.json", "processor_config.json"),
             backend="pil",
         )  # fmt: skip
-        self._model = checkpoint.model(self._place, "pixel_values", pooler=pool == "pooled")
         self._name = checkpoint.name
         precision = "bfloat16" if self._place.in_bfloat16() else "float32"
         self.identity = f"{checkpoint.identity}, {_POOLED[pool]}, {precision}"

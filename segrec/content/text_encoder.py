@@ -48,10 +48,10 @@ class TextEncoder:
     ) -> None:
         self._pool, self._max_tokens, self._place = pool, max_tokens, place or ModelPlace()
         self._device = self._place.torch_device()
+        self._model = checkpoint.model(self._place, "input_ids")
         self._tokenizer = checkpoint.part(
             "tokenizer", transformers.AutoTokenizer, _TOKENIZER_FILES
         )  # fmt: skip
-        self._model = checkpoint.model(self._place, "input_ids")
         self._check(checkpoint.name)
         self._special = set(self._tokenizer.all_special_ids) - {self._tokenizer.unk_token_id}
         precision = "bfloat16" if self._place.in_bfloat16() else "float32"

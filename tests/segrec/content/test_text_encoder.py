@@ -84,7 +84,7 @@ def test_a_tokenizer_without_a_first_cls(tmp_path: Path) -> None:
 
 
 def test_a_vision_model_takes_no_texts(swin: Path) -> None:
-    with pytest.raises(DataError, match="has no tokenizer that loads"):
+    with pytest.raises(DataError, match="swin, which takes pixel_values"):
         TextEncoder(Checkpoint.find(str(swin)))
 
 
