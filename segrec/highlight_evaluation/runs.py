@@ -1,9 +1,9 @@
-"""What is evaluated as the user names it: encoder runs, ranker runs on segments, NAME=FILE.parquet."""
+"""What is evaluated as the user names it: encoder runs, ranker runs on segments, files of scores."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -35,14 +35,23 @@ class Asked:
 
     @classmethod
     def open(cls, named: str, dataset: DatasetFolder, split: Split) -> Asked:
-        """RUN, or NAME=FILE.parquet.
+        """RUN, NAME=RUN (runs of one name are averaged as its seeds) or NAME=FILE.parquet.
 
         :raises DataError: no such run or file, one of another kind or dataset, or fitted on the measured split.
         """
-        name, equals, file = named.partition("=")
-        if equals and not Path(named).exists():
-            return cls._of_file(name, Path(file), dataset, split)
-        run = RunFolder.open(Path(named))
+        name, equals, where = named.partition("=")
+        if not equals or Path(named).exists():
+            return cls._of_run(Path(named), dataset, split)
+        if not name:
+            raise ConfigError(f"={where} has no name (expected: NAME=RUN or NAME=FILE.parquet)")
+        if not Path(where).is_dir():
+            return cls._of_file(name, Path(where), dataset, split)
+        run = cls._of_run(Path(where), dataset, split)
+        return replace(run, model=name + LEAK if LEAK in run.model and LEAK not in name else name)
+
+    @classmethod
+    def _of_run(cls, folder: Path, dataset: DatasetFolder, split: Split) -> Asked:
+        run = RunFolder.open(folder)
         if run.meta.dataset_fingerprint != dataset.meta.fingerprint:
             raise _other_dataset(run.path, run.meta.dataset_fingerprint, dataset)
         if run.meta.kind == "encoder":
@@ -67,8 +76,6 @@ class Asked:
 
     @classmethod
     def _of_file(cls, name: str, file: Path, dataset: DatasetFolder, split: Split) -> Asked:
-        if not name:
-            raise ConfigError(f"={file} has no name (expected: NAME=FILE.parquet)")
         if not file.is_file():
             raise DataError(file, "is missing", expected="a Parquet file with item_id, segment, score")
         score_file(file)
