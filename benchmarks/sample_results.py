@@ -9,51 +9,13 @@ machine and the metric rows over seeds. A part that was stopped goes on: finishe
 from __future__ import annotations
 
 import argparse
-import json
-import shlex
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-from machine import write_result
+from parts import SEEDS, Part
 
-SEEDS = (1, 2, 3)
 KUAIRAND_DAYS = ["--valid-from", "2022-04-29", "--test-from", "2022-04-30"]
 LABELS = ("is_click", "long_view")
-
-
-class Part:
-    """One table: its commands as they ran, and its seconds."""
-
-    def __init__(self, name: str, work: Path, samples: Path) -> None:
-        self.name, self.work, self.samples = name, work, samples
-        self.commands: list[str] = []
-        self.start = time.perf_counter()
-
-    def segrec(self, *arguments: str | Path, makes: Path) -> Path:
-        """Runs `segrec ARGUMENTS --out MAKES`, or finds what an earlier call made."""
-        command = [sys.executable, "-m", "ranking.cli", *map(str, arguments), "--out", str(makes)]
-        shown = (
-            shlex.join(["segrec", *command[3:]]).replace(str(self.samples), "SAMPLES").replace(str(self.work), "WORK")
-        )
-        self.commands.append(shown)
-        if not makes.exists():
-            print(f"$ {shown}", flush=True)
-            subprocess.run(command, check=True)
-        return makes
-
-    def finish(self, rows: dict[str, Path]) -> None:
-        """Writes results/NAME.json with the rows over seeds."""
-        kept = {key: [row for row in json.loads(file.read_text()) if quoted(row)] for key, file in rows.items()}
-        seconds = round(time.perf_counter() - self.start)
-        write_result(self.name, commands=self.commands, seeds=SEEDS, seconds=seconds, rows=kept)
-
-
-def quoted(row: dict[str, object]) -> bool:
-    """Rows over seeds, without the single positions of the exit curve."""
-    return row["seed"] is None and not str(row["metric"]).startswith("exit_share@")
 
 
 def kuairand(part: Part, only: str | None = None) -> Path:
