@@ -6,7 +6,6 @@ https://github.com/djx2726889/KLive. The publisher documents the fields, not the
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,12 +17,12 @@ import numpy.typing as npt
 import polars as pl
 
 from segrec.datasets.klive_records import VECTORS, parse_id, parse_rate, parse_vector, records
+from segrec.datasets.klive_rooms import KliveFiles, klive_files, klive_rooms
 from segrec.datasets.live_source import LONG_VIEW_MS, LivePart, LiveSource, LiveTables, RowVectors
 from segrec.datasets.log_source import LogSource, ReadOptions
 from segrec.datasets.made_world import SEGMENT_TRUTH, origin, truth_file
 from segrec.datasets.made_world import VECTORS as MADE_VECTORS
 from segrec.records import DataError, Rate
-from segrec.splitting import TIME_VALID, share
 
 LICENCE = "the publisher's agreement: non-commercial research only, no biometric analysis"
 SOURCE = "KLive (https://github.com/djx2726889/KLive)"
@@ -32,17 +31,7 @@ SEGMENT_MS = 30_000
 GAP_TOLERANCE_MS = 1_000
 "A line that begins at most this much later than the end of the one before still follows it."
 
-AUTHORS = "live_id2aid.txt"
-_LOG = "*.log"
 _CHUNK_ROWS = 2_048
-
-
-@dataclass(frozen=True)
-class _Files:
-    """The .log files and the part of the published split that each belongs to (None: there are no such folders)."""
-
-    files: tuple[Path, ...]
-    parts: tuple[str | None, ...]
 
 
 @dataclass
@@ -66,7 +55,7 @@ def read_klive(source: Path, options: ReadOptions) -> LogSource:
     :raises DataError: no log, no map of rooms to authors, a line of another form.
     """
     options.refuse("klive", "columns", "with_month_averages", "segment_ms", "utc_offset", "long_view_s")
-    files = _files(source)
+    files = klive_files(source)
     truth = truth_file((source,), SEGMENT_TRUTH)
     licence, name = origin(truth, LICENCE, SOURCE)
     told = "as given with --label-shift" if options.label_shift else "assumed: pass --label-shift to say which it is"
@@ -88,33 +77,12 @@ def read_klive(source: Path, options: ReadOptions) -> LogSource:
     )
 
 
-def _files(source: Path) -> _Files:
-    if not source.is_dir():
-        raise DataError(source, "is not a folder", expected=f"KLive's folder with {AUTHORS}", fix="unpack it")
-    if not (source / AUTHORS).is_file():
-        here = ", ".join(sorted(file.name for file in source.iterdir())[:8])
-        raise DataError(
-            source, f"holds no {AUTHORS}", found=here or "nothing", expected="rooms and their authors",
-            fix="pass the folder of the unpacked download",
-        )  # fmt: skip
-    cut = {part: sorted((source / part).glob(_LOG)) for part in ("train", "test")}
-    if all(cut.values()):
-        files = [*cut["train"], *cut["test"]]
-        return _Files(tuple(files), tuple(file.parent.name for file in files))
-    loose = sorted([*source.glob(_LOG), *cut["train"], *cut["test"]])
-    if not loose:
-        raise DataError(
-            source, "holds no segments", expected="train/*.log and test/*.log", fix="download the rest of the archive"
-        )
-    return _Files(tuple(loose), (None,) * len(loose))
-
-
 def _prepare(
-    source: Path, files: _Files, options: ReadOptions, model: str, _: Path, rejected: Counter[str]
+    source: Path, files: KliveFiles, options: ReadOptions, model: str, _: Path, rejected: Counter[str]
 ) -> LiveTables:
     heads = _heads(files)
     segments = _segments(heads, files, options.label_shift == "applied", rejected)
-    rooms = _rooms(source, segments, files, options)
+    rooms = klive_rooms(source, segments, files, options)
     order = rooms.select("item_id", _place=pl.int_range(pl.len()))
     kept = segments.join(order, on="item_id").sort("_place", "segment")
     part = LivePart(
@@ -129,7 +97,7 @@ def _prepare(
     return LiveTables(rooms, iter([part]), vectors)
 
 
-def _heads(files: _Files) -> pl.DataFrame:
+def _heads(files: KliveFiles) -> pl.DataFrame:
     heads = _Heads()
     for number, file in enumerate(files.files):
         for record in records(file):
@@ -144,7 +112,7 @@ def _heads(files: _Files) -> pl.DataFrame:
     return rows.with_columns(pl.col("source_row").cast(pl.Int64))
 
 
-def _segments(heads: pl.DataFrame, files: _Files, shifted: bool, rejected: Counter[str]) -> pl.DataFrame:
+def _segments(heads: pl.DataFrame, files: KliveFiles, shifted: bool, rejected: Counter[str]) -> pl.DataFrame:
     """One row a segment: numbered, each lvtr at the segment that it describes."""
     ordered = heads.sort("item_id", "timestamp", "source_row")
     _check_repeated(ordered, files)
@@ -174,7 +142,7 @@ def _moved_back(rows: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([moved, added.select(moved.columns)], how="vertical_relaxed").drop("_follows").sort(room, start)
 
 
-def _check_repeated(ordered: pl.DataFrame, files: _Files) -> None:
+def _check_repeated(ordered: pl.DataFrame, files: KliveFiles) -> None:
     """:raises DataError: two records of one segment say different things."""
     same = (pl.col("item_id") == pl.col("item_id").shift(1)) & (pl.col("timestamp") == pl.col("timestamp").shift(1))
     differ = ordered.filter((same & (pl.col("lvtr") != pl.col("lvtr").shift(1))).fill_null(False))
@@ -187,73 +155,7 @@ def _check_repeated(ordered: pl.DataFrame, files: _Files) -> None:
         )  # fmt: skip
 
 
-def _rooms(source: Path, segments: pl.DataFrame, files: _Files, options: ReadOptions) -> pl.DataFrame:
-    """item_id, author_id, start_ms and, where published, split; by start."""
-    authors = _authors(source / AUTHORS)
-    rooms = segments.group_by("item_id").agg(
-        pl.min("start_ms"), pl.first("line"), pl.col("file").first(), _files=pl.col("file").unique()
-    )
-    rooms = rooms.join(authors, on="item_id", how="left").sort("start_ms", "item_id")
-    unknown = rooms.filter(pl.col("author_id").is_null())
-    if unknown.height:
-        row = unknown.row(0, named=True)
-        raise DataError(
-            files.files[row["file"]], f"line {row['line']}: live_id {row['item_id']} is not in {AUTHORS}",
-            found=f"{unknown.height:,} such rooms", expected="a line live_id, author_id for every room",
-            fix=f"download {AUTHORS} again",
-        )  # fmt: skip
-    wanted = ["item_id", "author_id", "start_ms"]
-    if files.parts[0] is None or options.split.rule == "time" or options.split.valid_from is not None:
-        return rooms.select(wanted)
-    return _published(source, rooms, files).select(*wanted, "split")
-
-
-def _published(source: Path, rooms: pl.DataFrame, files: _Files) -> pl.DataFrame:
-    """The publisher's train and test; the newest 10% of the train rooms are valid."""
-    tests = [number for number, part in enumerate(files.parts) if part == "test"]
-    inside = pl.col("_files").list.eval(pl.element().is_in(tests))
-    rooms = rooms.with_columns(_any=inside.list.any(), _all=inside.list.all())
-    both = rooms.filter(pl.col("_any") & ~pl.col("_all"))
-    if both.height:
-        raise DataError(
-            source, f"live_id {both['item_id'][0]} lies in train and in test", found=f"{both.height:,} such rooms",
-            expected="each room in one of them", fix="read it with --split time",
-        )  # fmt: skip
-    train = rooms.filter(~pl.col("_any"))["start_ms"]
-    later = train.sort(descending=True)[: share(len(train), TIME_VALID)]
-    valid_from = later.min() if len(later) else None
-    valid = pl.when(pl.col("start_ms") >= valid_from).then(pl.lit("valid")).otherwise(pl.lit("train"))
-    return rooms.with_columns(split=pl.when("_any").then(pl.lit("test")).otherwise(valid))
-
-
-def _authors(file: Path) -> pl.DataFrame:
-    """item_id, author_id from lines of two whole numbers, with or without a header."""
-    pairs: dict[int, int] = {}
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise DataError(file, "is not UTF-8 text", fix="unpack the archive, pass its folder") from None
-    for number, line in enumerate(text.splitlines(), 1):
-        words = [word for word in re.split(r"[\t, \x01]+", line.strip()) if word]
-        if not words or (number == 1 and words == ["live_id", "author_id"]):
-            continue
-        if len(words) != 2 or not all(re.fullmatch(r"-?\d+", word) for word in words):
-            raise DataError(
-                file, f"line {number}: wrong value", found=repr(line.strip()[:40]),
-                expected="live_id and author_id, two whole numbers", fix="correct or remove the line",
-            )  # fmt: skip
-        room, author = int(words[0]), int(words[1])
-        if pairs.setdefault(room, author) != author:
-            raise DataError(
-                file, f"line {number}: live_id {room} has another author before", found=author, expected=pairs[room],
-                fix="remove one of the lines",
-            )  # fmt: skip
-    return pl.DataFrame(
-        {"item_id": list(pairs), "author_id": list(pairs.values())}, schema={"item_id": pl.Int64, "author_id": pl.Int64}
-    )
-
-
-def _width(files: _Files, name: str) -> int:
+def _width(files: KliveFiles, name: str) -> int:
     """Of the first vector."""
     for file in files.files:
         for record in records(file):

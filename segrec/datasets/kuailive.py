@@ -114,7 +114,12 @@ def read_kuailive(source: Path, options: ReadOptions) -> LogSource:
     streamers = _streamers(source / STREAMERS)
     long_view_ms = LONG_VIEW_MS if options.long_view_s is None else options.long_view_s * 1000
     join = LiveJoin(
-        _rooms(source / ROOMS), events, RoomGrid(segment_ms), long_view_ms, partial(_with_streamers, streamers)
+        name,
+        _rooms(source / ROOMS),
+        events,
+        RoomGrid(segment_ms),
+        long_view_ms=long_view_ms,
+        describe=partial(_with_streamers, streamers),
     )
     missing = [file for file in (SHOWN, *OTHERS.values()) if not (source / file).is_file()]
     users = source / USERS

@@ -98,7 +98,7 @@ def read_kuailive_m3(source: Path, options: ReadOptions) -> LogSource:
     meta = pl.concat(_room_frames(rooms, clock.offset_hours))
     long_view_ms = LONG_VIEW_MS if options.long_view_s is None else options.long_view_s * 1000
     describe = partial(_with_authors, _authors(source / AUTHORS))
-    join = LiveJoin(_rooms(meta), events, segments, long_view_ms, describe)
+    join = LiveJoin(name, _rooms(meta), events, segments, long_view_ms=long_view_ms, describe=describe)
     missing = [file for file in (SHOWS, *(file for file, _, _ in OTHERS.values())) if not (source / file).is_file()]
     return LogSource(
         format="kuailive_m3",

@@ -53,6 +53,17 @@ class Segments:
         inside = (row >= 0) & (keys < self._ends[np.maximum(row, 0)])
         return np.where(inside, row, -1)
 
+    def met(
+        self, room: npt.NDArray[Any], start_ms: npt.NDArray[Any], end_ms: npt.NDArray[Any]
+    ) -> npt.NDArray[np.bool_]:
+        """(n,) sessions that are on between the first start and the last end of their room's segments."""
+        first, after = np.searchsorted(self.room, room), np.searchsorted(self.room, room, side="right")
+        cut = after > first
+        last = np.maximum(after - 1, 0)
+        first = np.minimum(first, len(self.room) - 1)
+        found: npt.NDArray[np.bool_] = cut & (start_ms < self.end_ms[last]) & (end_ms >= self.start_ms[first])
+        return found
+
     @cached_property
     def _starts(self) -> IntArray:
         return _keys(self.room, self.start_ms)

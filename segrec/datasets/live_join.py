@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from segrec.datasets.live_apart import Apartness
 from segrec.datasets.live_counts import SESSION_FORM, SHOW_FORM, Segments, audience, long_view
 from segrec.datasets.live_groups import NO_ROOM, RoomGroups, RoomSpill
 from segrec.datasets.live_source import Describe, LivePart, LiveTables, RowVectors, same
@@ -80,10 +81,12 @@ class LiveJoin:
     """Rooms of one source with everything that happened in them."""
 
     def __init__(
-        self, rooms: pl.DataFrame, events: LiveEvents, segmenting: Segmenting, long_view_ms: int,
+        self, name: str, rooms: pl.DataFrame, events: LiveEvents, segmenting: Segmenting, *, long_view_ms: int,
         describe: Describe = same,
     ) -> None:  # fmt: skip
-        """`rooms`: item_id, author_id, start_ms, end_ms (null where unknown), features known at the start."""
+        """`name` = the source in messages; `rooms`: item_id, author_id, start_ms, end_ms (null where unknown) and
+        features known at the start."""
+        self.name = name
         self.describe = describe
         self.groups = RoomGroups(rooms)
         self.events = events
@@ -133,8 +136,7 @@ class LiveJoin:
                 _see(self._last_event, placed["room"].to_numpy(), placed["time_ms"])
                 spill.add(name, placed)
         rooms = self.groups.rooms.drop("end_ms")
-        parts = (self._part(spill, group, rejected) for group in range(self.groups.count))
-        return LiveTables(rooms, parts, self.segmenting.vectors, self.describe)
+        return LiveTables(rooms, self._parts(spill, rejected), self.segmenting.vectors, self.describe)
 
     @cached_property
     def until_ms(self) -> IntArray:
@@ -167,11 +169,18 @@ class LiveJoin:
         ]
         return placed.select(columns)
 
-    def _part(self, spill: RoomSpill, group: int, rejected: Counter[str]) -> LivePart:
+    def _parts(self, spill: RoomSpill, rejected: Counter[str]) -> Iterator[LivePart]:
+        apart = Apartness()
+        for group in range(self.groups.count):
+            yield self._part(spill, group, rejected, apart)
+        apart.refuse(self.name)
+
+    def _part(self, spill: RoomSpill, group: int, rejected: Counter[str], apart: Apartness) -> LivePart:
         cut = self.segmenting.of_group(self.groups, group, np.maximum(self._last, self._last_event), spill, rejected)
         segments = Segments.of(cut.frame)
         sessions = self._sessions(spill.read("sessions", group, SESSION_FORM))
         shows = _once(spill.read("shows", group, SHOW_FORM), Counter(), "shows")
+        apart.add(segments, sessions)
         columns = audience(segments, sessions, shows)
         if self.events.shows is None:
             columns = {name: values for name, values in columns.items() if name not in ("ctr", "exposures")}
