@@ -74,8 +74,9 @@ def restore_state(scorer: LiveScorer, folder: Path) -> None:
         _check(scorer, meta, folder)
         saved = load_file(folder / _BUFFERS)
         rooms, pasts = pl.read_parquet(folder / _ROOMS), pl.read_parquet(folder / _STREAMERS)
-        _fill(scorer, saved, rooms, meta.rooms)
+        _check_rows(scorer, saved, rooms, meta.rooms)
         scorer.pasts.load(pasts)
+        _fill(scorer, saved, rooms)
     except (OSError, ValidationError, SafetensorError, pl.exceptions.PolarsError, KeyError, RuntimeError) as error:
         raise DataError(
             folder, "holds no state of live scoring, or a damaged one", found=" ".join(str(error).split())[:200],
@@ -100,11 +101,17 @@ def _check(scorer: LiveScorer, meta: LiveStateMeta, folder: Path) -> None:
         )  # fmt: skip
 
 
-def _fill(scorer: LiveScorer, saved: dict[str, Tensor], rooms: pl.DataFrame, count: int) -> None:
-    ids = _of_ids("room", rooms)
-    slots, _ = scorer.slots.take([room for room in ids if room is not None])
-    if len(slots) != count:
-        raise KeyError(f"{len(slots)} rooms instead of {count}")
+def _check_rows(scorer: LiveScorer, saved: dict[str, Tensor], rooms: pl.DataFrame, count: int) -> None:
+    if rooms.height != count or rooms["room"].null_count():
+        raise KeyError(f"{rooms.height} rooms instead of {count}")
+    for name, buffer in _buffers(scorer).items():
+        expected = (count, *buffer.shape[1:])
+        if saved[name].shape != expected or saved[name].dtype != buffer.dtype:
+            raise KeyError(f"{name} of shape {tuple(saved[name].shape)} instead of {expected}")
+
+
+def _fill(scorer: LiveScorer, saved: dict[str, Tensor], rooms: pl.DataFrame) -> None:
+    slots, _ = scorer.slots.take([room for room in _of_ids("room", rooms) if room is not None])
     for name, buffer in _buffers(scorer).items():
         buffer[torch.from_numpy(slots)] = saved[name]
     for slot, streamer in zip(slots.tolist(), _of_ids("streamer", rooms), strict=True):

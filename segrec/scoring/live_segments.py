@@ -79,6 +79,7 @@ class SegmentArrays:
                 f"segment of room {pushes[place][0]!r} ends at {end[place]} (expected: after its start {start[place]})"
             )
         widths = {name: len(scales.means) for name, scales in encoder.inputs.content_scales.items()}
+        _check_names(pushes, widths)
         contents = {name: _vectors(pushes, name, width) for name, width in widths.items()}
         columns = encoder.inputs.columns
         names = () if columns is None else columns.counters
@@ -143,6 +144,12 @@ def _pairs(segments: Sequence[LiveSegment], columns: KnownColumns) -> DoubleArra
             number, *pair = pair_of(columns, rate, value, trials)
             found[row, number] = pair
     return found
+
+
+def _check_names(pushes: Sequence[tuple[RoomId, LiveSegment]], known: Mapping[str, int]) -> None:
+    for room, segment in pushes:
+        for name in segment.vectors.keys() - known.keys():
+            raise ConfigError(f"vector {name!r} of room {room!r} is unknown (known: {', '.join(known) or 'none'})")
 
 
 def _vectors(pushes: Sequence[tuple[RoomId, LiveSegment]], name: str, width: int) -> FloatArray:
