@@ -61,7 +61,8 @@ def alignment_loss(
         valid_Bn = torch.ones(text_Bnd.shape[:2], dtype=torch.bool, device=text_Bnd.device)
     released = mode == "mtam_released"
     with torch.autocast(text_Bnd.device.type, enabled=False):
-        cosines_Bnn = _valid_first(cosines(text_Bnd, visual_Bnd, RELEASED_EPSILON if released else 0.0), valid_Bn)
+        texts, pictures = (torch.where(valid_Bn.unsqueeze(2), side, 0.0) for side in (text_Bnd, visual_Bnd))
+        cosines_Bnn = _valid_first(cosines(texts, pictures, RELEASED_EPSILON if released else 0.0), valid_Bn)
         lengths_B = valid_Bn.sum(dim=1)
         positive_Bn, unlike = _positive(
             cosines_Bnn.detach(), lengths_B, mode=mode if training else "dtw", omega=omega, gamma=gamma,

@@ -5,14 +5,16 @@ Legend: B samples (windows of one room), n segments.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 PairKind = Literal["L0", "L1", "L2", "L3"]
 PairReduction = Literal["mean", "sum"]
+PAIRS_AT_ONCE = 2**21
 
 
 def pairwise_loss(
@@ -43,12 +45,44 @@ def pairwise_loss(
             f"(found {kind!r}, {reduction!r}, {sigma})"
         )
     known_Bn = ~targets_Bn.isnan() if valid_Bn is None else valid_Bn & ~targets_Bn.isnan()
-    scores_Bn = torch.where(known_Bn, scores_Bn, 0.0)
-    ds_Bnn = scores_Bn.unsqueeze(2) - scores_Bn.unsqueeze(1)
-    dy_Bnn = targets_Bn.unsqueeze(2) - targets_Bn.unsqueeze(1)
-    kept_Bnn = (dy_Bnn > 0) & _inside(ds_Bnn.detach(), dy_Bnn, kind) & known_Bn.unsqueeze(2) & known_Bn.unsqueeze(1)
-    total = torch.where(kept_Bnn, -F.logsigmoid(sigma * ds_Bnn), 0.0).sum()
-    return total / kept_Bnn.sum().clamp(min=1) if reduction == "mean" else total
+    if scores_Bn.dtype != torch.float64:
+        scores_Bn = scores_Bn.float()
+    total, pairs = _PairSums.apply(scores_Bn, targets_Bn, known_Bn, kind, sigma)  # type: ignore[no-untyped-call]
+    loss: Tensor = total / pairs.clamp(min=1) if reduction == "mean" else total
+    return loss
+
+
+class _PairSums(torch.autograd.Function):
+    """Sum of the kept pairs' losses and how many they are, a few samples at a time; only (B, n) stays for backward."""
+
+    @staticmethod
+    def forward(  # noqa: PLR0917 (a Function takes its inputs by position)
+        ctx: Any, scores_Bn: Tensor, targets_Bn: Tensor, known_Bn: Tensor, kind: PairKind, sigma: float
+    ) -> tuple[Tensor, Tensor]:
+        samples = max(1, PAIRS_AT_ONCE // max(1, scores_Bn.shape[1] ** 2))
+        total, pairs = scores_Bn.new_zeros(()), torch.zeros((), dtype=torch.int64, device=scores_Bn.device)
+        slopes = [scores_Bn[:0]]
+        for scores, targets, known in zip(
+            *(torch.split(whole, samples) for whole in (scores_Bn, targets_Bn, known_Bn)), strict=True
+        ):
+            scores = torch.where(known, scores, 0.0)
+            ds_Bnn = scores.unsqueeze(2) - scores.unsqueeze(1)
+            dy_Bnn = targets.unsqueeze(2) - targets.unsqueeze(1)
+            kept_Bnn = (dy_Bnn > 0) & _inside(ds_Bnn, dy_Bnn, kind) & known.unsqueeze(2) & known.unsqueeze(1)
+            margin_Bnn = ds_Bnn.mul_(sigma)
+            total += torch.where(kept_Bnn, -F.logsigmoid(margin_Bnn), 0.0).sum()
+            pairs += kept_Bnn.sum()
+            pull_Bnn = torch.where(kept_Bnn, torch.sigmoid(-margin_Bnn), 0.0)
+            slopes.append((pull_Bnn.sum(dim=1) - pull_Bnn.sum(dim=2)).mul_(sigma))
+        ctx.save_for_backward(torch.cat(slopes))
+        ctx.mark_non_differentiable(pairs)
+        return total, pairs
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, None, None, None, None]:
+        (slopes_Bn,) = ctx.saved_tensors
+        return gradient * slopes_Bn, None, None, None, None
 
 
 def _inside(ds_Bnn: Tensor, dy_Bnn: Tensor, kind: PairKind) -> Tensor:

@@ -46,6 +46,7 @@ def rate_loss(
         [0, 1] is the reader's to check.
     """
     _check_rate_inputs(logits, rates, trials, weighting, overdispersion)
+    logits = logits if logits.dtype == torch.float64 else logits.float()
     known = ~rates.isnan() if valid is None else valid & ~rates.isnan()
     weights = known.to(logits.dtype)
     if weighting == "binomial" and trials is not None:
