@@ -39,6 +39,9 @@ def embed(  # noqa: PLR0917 - typer makes them options
     ] = False,
     download: Annotated[bool, typer.Option("--download", help="fetch the model by its hub name first")] = False,
     revision: Annotated[str | None, typer.Option(help="branch, tag or commit of a hub model")] = None,
+    export: Annotated[
+        Path | None, typer.Option(metavar="FILE.parquet", help="also write them as `segrec read` takes them")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace vectors of that name")] = False,
 ) -> None:
     """Turn frames or texts into one vector a segment; an interrupted run goes on where it stopped."""
@@ -50,7 +53,7 @@ def embed(  # noqa: PLR0917 - typer makes them options
             "visual": visual, "texts": texts, "model": model, "name": name, "pool": pool, "frames": frames,
             "max_tokens": max_tokens, "batch_size": batch_size, "device": device, "precision": precision,
             "vectors_type": vectors_type, "skip_unreadable": skip_unreadable, "download": download,
-            "revision": revision, "overwrite": overwrite,
+            "revision": revision, "export": export, "overwrite": overwrite,
         }
     )  # fmt: skip
     with _bar() as bar:

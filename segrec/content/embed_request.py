@@ -11,6 +11,7 @@ from pydantic import Field, PositiveInt
 from segrec.content.embedding import Embedded, EmbedOptions, embed
 from segrec.content.encoder import ModelPlace
 from segrec.content.segment_grid import SegmentGrid
+from segrec.content.vector_export import export_vectors
 from segrec.records import Config, ConfigError, DataError, DatasetFolder
 from segrec.records.segment_vectors import VectorType
 
@@ -38,6 +39,8 @@ class EmbedRequest(Config):
     download: bool = False
     revision: str | None = None
     overwrite: bool = False
+    export: Path | None = None
+    "Also written there, in the form that `segrec read` takes."
 
     @property
     def kind(self) -> Literal["visual", "text"]:
@@ -64,6 +67,8 @@ class EmbedRequest(Config):
         out = dataset.path / "segments" / self.vectors_name
         if out.exists() and not self.overwrite:
             raise DataError(out, "exists already", fix="choose another --name, or pass --overwrite")
+        if self.export is not None and self.export.exists() and not self.overwrite:
+            raise DataError(self.export, "exists already", fix="choose another --export, or pass --overwrite")
         grid = SegmentGrid.of(dataset)
         source: Any = self._frames(grid) if kind == "visual" else self._texts(dataset, grid)
         encoder = self._encoder(kind)
@@ -73,7 +78,10 @@ class EmbedRequest(Config):
             dtype=self.vectors_type, overwrite=self.overwrite, told=told or (lambda contents, encoded: None),
         )  # fmt: skip
         taken = f", mean of {self.frames} frames" if kind == "visual" else ""
-        return embed(out, grid, source, encoder, options=options, model=encoder.identity + taken)
+        done = embed(out, grid, source, encoder, options=options, model=encoder.identity + taken)
+        if self.export is not None:
+            export_vectors(dataset.vectors(self.vectors_name), grid, self.export, live=dataset.segments() is not None)
+        return done
 
     def _frames(self, grid: SegmentGrid) -> Any:
         from segrec.content.frame_folders import FrameFolders

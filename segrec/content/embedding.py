@@ -194,9 +194,9 @@ class _Reading(Generic[C]):
             done = self._encoder.prepare([content for _, content in loaded])
             return [(key, part) for (key, _), part in zip(loaded, done, strict=True) if part is not None]
 
-        for pieces in _chunks(self._new_pieces(), self._options.batch_size * self._options.window):
+        for pieces in in_chunks(self._new_pieces(), self._options.batch_size * self._options.window):
             at_once = len(pieces) if self._options.threads == 1 else _PREPARED_AT_ONCE
-            parts = pool.map(prepare, _chunks(iter(pieces), at_once))
+            parts = pool.map(prepare, in_chunks(iter(pieces), at_once))
             chunk = list(itertools.chain.from_iterable(parts))
             yield sorted(chunk, key=lambda one: self._encoder.size(one[1]))
 
@@ -222,7 +222,8 @@ def segment_means(places: IntArray, rows: IntArray, matrix: Vectors) -> Iterator
         yield (sums / np.diff(bounds[first : last + 1])[:, None]).astype(np.float32)
 
 
-def _chunks(items: Iterator[T], size: int) -> Iterator[list[T]]:
+def in_chunks(items: Iterator[T], size: int) -> Iterator[list[T]]:
+    """Lists of `size` items; the last may be shorter."""
     while chunk := list(itertools.islice(items, size)):
         yield chunk
 

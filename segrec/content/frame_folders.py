@@ -82,9 +82,10 @@ class FrameFolders:
         self._left_out[OUTSIDE] += placed["place"].null_count()
         self._left_out += Counter()
         inside = placed.drop_nulls("place").sort("place", "order")
-        for (place,), group in inside.group_by(["place"], maintain_order=True):
-            for number in evenly_spaced(group.height, self._frames):
-                yield self._image(int(place), files[group["file"][int(number)]])
+        places, begins, counts = np.unique(inside["place"].to_numpy(), return_index=True, return_counts=True)
+        for place, begin, count in zip(places.tolist(), begins, counts.tolist(), strict=True):
+            for number in begin + evenly_spaced(count, self._frames):
+                yield self._image(place, files[inside["file"][int(number)]])
 
     def _moment(self, file: Path) -> tuple[int | None, int | None, int] | None:
         """(segment, time_ms, order inside the segment) that a file's name tells."""

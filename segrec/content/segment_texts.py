@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from segrec.content.cleaning import joined
-from segrec.content.embedding import Piece, content_key
+from segrec.content.embedding import Piece, content_key, in_chunks
 from segrec.content.segment_grid import SegmentGrid
 from segrec.records import DataError, DatasetFolder
 
@@ -19,6 +19,7 @@ SOURCES = ("speech", "comment")
 UNKNOWN = "unknown item_id"
 OUTSIDE = "no such segment in the room"
 EMPTY = "segments whose text is empty after cleaning"
+_LINES_A_BLOCK = 100_000
 _FORM = '{"item_id": 7, "time_ms": 1200 (or "segment": 0), "source": "speech" | "comment", "text": "..."}'
 
 
@@ -50,19 +51,15 @@ class SegmentTexts:
 
         :raises DataError: no such file, or a line (named) that is not such an object.
         """
-        columns: dict[str, list[Any]] = {name: [] for name in ("item_id", "segment", "time_ms", "source", "text")}
-        unknown = 0
-        for number, line in _numbered_lines(file):
-            told = _parsed(f"{file}:{number}", line)
-            item = grid.item_of(str(told["item_id"]))
-            if item is None:
-                unknown += 1
-                continue
-            for name, values in columns.items():
-                values.append(item if name == "item_id" else told.get(name))
-        whole = {"item_id": grid.frame.schema["item_id"], "segment": pl.Int32(), "time_ms": pl.Int64()}
-        frame = pl.DataFrame(columns, schema={**whole, "source": pl.String(), "text": pl.String()})
-        return cls(frame, grid, {UNKNOWN: unknown})
+        schema = {"item_id": grid.frame.schema["item_id"], "segment": pl.Int32(), "time_ms": pl.Int64()}
+        schema = {**schema, "source": pl.String(), "text": pl.String()}
+        parts, unknown = [pl.DataFrame(schema=schema)], 0
+        for block in in_chunks(_numbered_lines(file), _LINES_A_BLOCK):
+            rows = [_row(_parsed(f"{file}:{number}", line), grid) for number, line in block]
+            known = [row for row in rows if row[0] is not None]
+            unknown += len(rows) - len(known)
+            parts.append(pl.DataFrame(known, schema=schema, orient="row"))
+        return cls(pl.concat(parts), grid, {UNKNOWN: unknown})
 
     def pieces(self) -> Iterator[Piece[str]]:
         """One text a segment, by segment: speech in time order, then comments, cleaned."""
@@ -81,6 +78,10 @@ class SegmentTexts:
     def left_out(self) -> Mapping[str, int]:
         """Lines by reason, and segments without a word."""
         return {reason: count for reason, count in self._left_out.items() if count}
+
+
+def _row(told: Mapping[str, Any], grid: SegmentGrid) -> tuple[Any, ...]:
+    return grid.item_of(str(told["item_id"])), *(told.get(name) for name in ("segment", "time_ms", "source", "text"))
 
 
 def _numbered_lines(file: Path) -> Iterator[tuple[int, str]]:
