@@ -59,16 +59,23 @@ def highlight(
     seed: Annotated[int, typer.Option(help="of the bootstrap's draws")] = 0,
 ) -> None:
     """Measure how well scores order the segments of live rooms: Kendall's tau by name, beside simple predictors."""
-    from segrec.highlight_evaluation import live_table
+    from segrec.highlight_evaluation import live_table, m3_table
     from segrec.records import DatasetFolder, write_metric_rows
 
     if protocol not in PROTOCOLS:
         raise ConfigError(f"unknown protocol {protocol!r} (known: {', '.join(PROTOCOLS)})")
     folder = DatasetFolder.open(dataset)
-    rows = live_table(
-        folder, runs or [], split=split, target=target, shift=shift, min_viewers=min_viewers, window=window,
-        cohorts=cohort, seed=seed,
-    )  # fmt: skip
+    if protocol == "live":
+        rows = live_table(
+            folder, runs or [], split=split, target=target, shift=shift, min_viewers=min_viewers, window=window,
+            cohorts=cohort, seed=seed,
+        )  # fmt: skip
+    elif target is not None or shift is not None or min_viewers or cohort:
+        raise ConfigError(
+            "protocol kuailive_m3 has its own target: leave --target, --shift, --min-viewers, --cohort out"
+        )
+    else:
+        rows = m3_table(folder, runs or [], split=split, seed=seed)
     write_metric_rows(out, rows)
     _show(rows)
     typer.echo(f"{out}: {len(rows):,} rows")

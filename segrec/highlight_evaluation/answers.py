@@ -15,6 +15,7 @@ from segrec.records import DataError
 from segrec.segments.rooms import Rooms
 
 ORACLE, ORACLE_RATE = "oracle", "oracle_rate"
+SEGMENT_KEY = ("item_id", "segment")
 TRUTH_KEY = ("item_id", "end_ms")
 
 
@@ -94,21 +95,20 @@ def score_file(path: Path) -> pl.DataFrame:
             path, "cannot be read as Parquet", found=str(error).splitlines()[0],
             expected="columns item_id, segment, score",
         ) from None  # fmt: skip
-    missing = [name for name in ("item_id", "segment", "score") if name not in frame.columns]
+    missing = [name for name in (*SEGMENT_KEY, "score") if name not in frame.columns]
     if missing:
         raise DataError(
             path, f"column {missing[0]!r} is missing", found=", ".join(frame.columns),
             expected="item_id, segment, score", fix="rename its columns",
         )  # fmt: skip
-    return frame.select("item_id", "segment", "score")
+    return frame.select(*SEGMENT_KEY, "score")
 
 
-def scores_of(frame: pl.DataFrame, rooms: Rooms, path: Path) -> FloatArray:
-    """(N,) scores of the rooms' segments.
+def scores_of(frame: pl.DataFrame, keys: pl.DataFrame, path: Path) -> FloatArray:
+    """(N,) scores of the segments `keys` (item_id, segment), from a frame of item_id, segment, score.
 
     :raises DataError: a segment without a score, twice in the file, or with one that is no finite number.
     """
-    keys = rooms.frame.select("item_id", "segment")
     try:
         given = frame.select(
             pl.col("item_id").cast(keys.schema["item_id"]), pl.col("segment").cast(keys.schema["segment"]),
@@ -117,10 +117,10 @@ def scores_of(frame: pl.DataFrame, rooms: Rooms, path: Path) -> FloatArray:
     except pl.exceptions.PolarsError as error:
         reason = str(error).splitlines()[0]
         raise DataError(path, "has columns of other types than the dataset", found=reason) from None
-    twice = given.height - given.select("item_id", "segment").n_unique()
+    twice = given.height - given.select(SEGMENT_KEY).n_unique()
     if twice:
         raise DataError(path, "has segments more than once", found=f"{twice:,} rows too many", fix="keep one row each")
-    joined = keys.join(given, on=["item_id", "segment"], how="left", maintain_order="left")
+    joined = keys.join(given, on=list(SEGMENT_KEY), how="left", maintain_order="left")
     scores: FloatArray = joined["score"].fill_null(float("nan")).to_numpy()
     bad = int((~np.isfinite(scores)).sum())
     if bad:

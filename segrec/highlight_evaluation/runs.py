@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from segrec.encoders.encoder import LiveEncoder
 from segrec.encoders.encoder_runs import thaw_live
 from segrec.freezing import FrozenEncoder
-from segrec.highlight_evaluation.answers import Answer, score_file, scores_of
+from segrec.highlight_evaluation.answers import SEGMENT_KEY, Answer, score_file, scores_of
 from segrec.highlight_evaluation.task import HighlightTask
 from segrec.records import ConfigError, DataError, DatasetFolder, RunFolder, ScoreTable, Split
 
@@ -32,6 +32,8 @@ class Asked:
     encoder: LiveEncoder | None
     "None: its scores lie in `file`."
     file: Path | None
+    trained_until_ms: int | None = None
+    "Newest time that it can have learned from; None: it does not tell."
 
     @classmethod
     def open(cls, named: str, dataset: DatasetFolder, split: Split) -> Asked:
@@ -62,7 +64,9 @@ class Asked:
                 fix="rank segments: `segrec rank MODEL DATASET --rows segments --label lvtr`",
             )  # fmt: skip
         target = (run.meta.label, run.meta.label_shift) if run.meta.label and run.meta.rows == "segments" else None
-        return cls(run.path, run.meta.model, run.meta.seed, target, None, run.path / PREDICTIONS)
+        return cls(
+            run.path, run.meta.model, run.meta.seed, target, None, run.path / PREDICTIONS, run.meta.trained_until_ms
+        )
 
     @classmethod
     def _of_encoder(cls, run: RunFolder, dataset: DatasetFolder, split: Split) -> Asked:
@@ -72,18 +76,22 @@ class Asked:
         if split in frozen.meta.fitted_on:
             raise DataError(run.path, f"was fitted on the {split} rows", fix="measure it on another --split")
         encoder = thaw_live(frozen)
-        return cls(run.path, run.meta.model, run.meta.seed, (encoder.target, encoder.label_shift), encoder, None)
+        target = encoder.target, encoder.label_shift
+        return cls(run.path, run.meta.model, run.meta.seed, target, encoder, None, frozen.meta.trained_until_ms)
 
     @classmethod
     def _of_file(cls, name: str, file: Path, dataset: DatasetFolder, split: Split) -> Asked:
         if not file.is_file():
             raise DataError(file, "is missing", expected="a Parquet file with item_id, segment, score")
         score_file(file)
+        until = None
         if b"segrec" in (pq.read_schema(file).metadata or {}):
-            ScoreTable.open(file).check_usable(dataset, split)
+            table = ScoreTable.open(file)
+            table.check_usable(dataset, split)
+            until = table.meta.trained_until_ms
         beside = file.parent / "run.json"
         leaks = beside.is_file() and LEAK in RunFolder.open(file.parent).meta.model and LEAK not in name
-        return cls(file, name + LEAK if leaks else name, None, None, None, file)
+        return cls(file, name + LEAK if leaks else name, None, None, None, file, until)
 
     def answer(self, task: HighlightTask) -> Answer:
         """Its scores of the tested segments.
@@ -94,7 +102,7 @@ class Asked:
             scores = self.encoder.predict(task.tested, task.dataset).astype("float64")
         else:
             assert self.file is not None
-            scores = scores_of(score_file(self.file), task.tested, self.file)
+            scores = scores_of(score_file(self.file), task.tested.frame.select(SEGMENT_KEY), self.file)
         is_rate = bool(len(scores)) and float(scores.min()) >= 0 and float(scores.max()) <= 1
         return Answer(self.model, scores, is_rate, self.seed, challenger=True)
 
