@@ -129,8 +129,9 @@ class ScoreTable:
         """One line when train rows hold in-sample scores (a ranker trained on them trusts them too much), else None."""
         if self.meta.folds is not None or self.meta.form == "content":
             return None
+        rows = "rooms" if self.meta.form == "live" else "rows"
         return (
-            f"{self.path}: train rows hold scores of an encoder fitted on those same rows; "
+            f"{self.path}: train {rows} hold scores of an encoder fitted on those same {rows}; "
             "use `segrec score --cross-fit K` so that the ranker does not overtrust them"
         )
 

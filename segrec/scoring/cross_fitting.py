@@ -53,13 +53,11 @@ def cross_fitted_rooms(
     :raises ConfigError: folds < 2.
     :raises DataError: the encoder was fitted on another dataset, or there are fewer train rooms than folds.
     """
-    begun, dataset = rooms.start_ms[rooms.offsets[rooms.room]], rooms.dataset
-    trained = (rooms.frame["split"] == "train").to_numpy()
-    blocks = _blocks(begun[trained], folds, dataset, "rooms")
-    chosen = _encoder_of(begun, rooms.frame["split"], blocks)
-    scores = np.full(len(begun), np.nan, np.float32)
-    for number, one in enumerate([encoder, *_refits(encoder, frozen, dataset, blocks)]):
-        scores[chosen == number] = one.predict(rooms, dataset)[chosen == number]
+    blocks = room_blocks_of(rooms, folds)
+    chosen = _encoder_of(_begun(rooms), rooms.frame["split"], blocks)
+    scores = np.full(len(chosen), np.nan, np.float32)
+    for number, one in enumerate([encoder, *_refits(encoder, frozen, rooms.dataset, blocks)]):
+        scores[chosen == number] = one.predict(rooms, rooms.dataset)[chosen == number]
     return scores
 
 
@@ -71,6 +69,20 @@ def time_blocks_of(dataset: DatasetFolder, folds: int) -> list[Withheld]:
     """
     rows = dataset.interactions(["train"]).filter(pl.col("duration_ms") > 0)
     return _blocks(rows.select("time_ms").collect()["time_ms"].to_numpy(), folds, dataset, "rows")
+
+
+def room_blocks_of(rooms: Rooms, folds: int) -> list[Withheld]:
+    """Train rooms cut by their start into `folds` blocks with about as many segments; a room stays whole.
+
+    :raises ConfigError: folds < 2.
+    :raises DataError: too few train rooms.
+    """
+    return _blocks(_begun(rooms)[(rooms.frame["split"] == "train").to_numpy()], folds, rooms.dataset, "rooms")
+
+
+def _begun(rooms: Rooms) -> npt.NDArray[np.integer]:
+    """(T,) start of each segment's room."""
+    return rooms.start_ms[rooms.offsets[rooms.room]]
 
 
 def _blocks(times: npt.NDArray[np.integer], folds: int, dataset: DatasetFolder, noun: str) -> list[Withheld]:
