@@ -40,10 +40,13 @@ class NamedPath:
 def common_label(runs: Sequence[RunFolder]) -> Label:
     """The label that all runs were trained for, as fitted by the first.
 
-    :raises ConfigError: no run, or two labels.
+    :raises ConfigError: no run, two labels, or a run on segments.
     """
     if not runs:
         raise ConfigError("no ranker run given: the label to measure is that of a run")
+    of_segments = next((run for run in runs if run.meta.rows == "segments"), None)
+    if of_segments is not None:
+        raise ConfigError(f"{of_segments.path} was trained on segments: measure it with `segrec evaluate highlight`")
     names = {run.meta.label or "": run for run in runs}
     if len(names) > 1:
         told = ", ".join(f"{run.path}: {label}" for label, run in names.items())

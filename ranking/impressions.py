@@ -14,7 +14,8 @@ from ranking.encoded_rows import EncodedRows
 from ranking.feature_encoding import RowEncoder
 from ranking.label_rates import LabelRates, spans_of
 from ranking.labels import Label
-from ranking.score_features import NAMES, VALUES, Jagged, ScoreLookup, score_features, with_indicators
+from ranking.score_features import NAMES, VALUES, score_features, with_indicators
+from ranking.score_lookup import Jagged, ScoreLookup
 from segrec.records import DataError, DatasetFolder, Split, scan_parquet, segment_count
 
 

@@ -13,6 +13,8 @@ from ranking.labels import Label
 from segrec.metrics.intervals import cluster_codes
 from segrec.records import KEY, DataError, DatasetFolder, Split
 
+_ROW = (*KEY, "author_id", "duration_ms")
+
 Bools = npt.NDArray[np.bool_]
 
 Cohort = Literal["all", "warm", "cold", "warm_users", "cold_users", "warm_items", "cold_items", "first_of_user"]
@@ -30,7 +32,7 @@ class Outcomes:
     """The n rows of a split that have the label, in the dataset's order: by time."""
 
     rows: pl.DataFrame
-    "user_id, item_id, time_ms, duration_ms; n rows."
+    "user_id, item_id, time_ms, author_id, duration_ms; n rows."
     labels: Bools
     users: npt.NDArray[np.int64]
     "Number of each row's user, 0 .. : the clusters of intervals and the groups of GAUC."
@@ -42,13 +44,13 @@ class Outcomes:
     @classmethod
     def of(cls, dataset: DatasetFolder, label: Label, split: Split) -> Outcomes:
         """:raises DataError: the split has no row."""
-        columns = list(dict.fromkeys([*KEY, "duration_ms", *label.columns]))
+        columns = list(dict.fromkeys([*_ROW, *label.columns]))
         labelled = dataset.interactions([split]).filter(label.known())
         frame = labelled.select(columns).collect(engine="streaming")
         if frame.is_empty():
             raise DataError(dataset.path, f"has no {split} row with label {label.name}", fix="choose another --split")
         return cls(
-            rows=frame.select(*KEY, "duration_ms"),
+            rows=frame.select(_ROW),
             labels=label.values(frame) > 0,
             users=cluster_codes(frame["user_id"].to_numpy(), frame.height),
             warm_user=_seen(dataset, frame["user_id"]),

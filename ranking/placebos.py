@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
+from ranking.live_placebos import popularity_in_rooms, position_in_rooms, shuffled_in_rooms
 from segrec.records import KEY, DatasetFolder, ScoreTable, write_score_table
 
 Placebo = Literal["shuffled", "position", "popularity"]
@@ -40,11 +41,14 @@ def write_placebo(
     - popularity: log(1 + train impressions of the item before this one), the same for all segments: what is left is
       that some items are shown more. Content tables have no time: all of train counts.
 
+    Of live tables: each room's scores shuffled over its segments; the mean of train rooms at the segment's number;
+    log(1 + impressions of the room before the segment's end).
+
     :raises DataError: `out` cannot be written.
     """
-    change = _changes(table, dataset, placebo, seed)
-    content = table.meta.form == "content"
-    frames = (_changed(frame, change, content) for frame in _frames(table))
+    frames = (
+        _live(table, dataset, placebo, seed) if table.meta.form == "live" else _lists_of(table, dataset, placebo, seed)
+    )
     told = f"{table.meta.encoder_hash} {placebo} {seed}"
     meta = table.meta.model_copy(
         update={
@@ -55,6 +59,19 @@ def write_placebo(
     )
     write_score_table(out, frames, meta)
     return ScoreTable.open(out)
+
+
+def _live(table: ScoreTable, dataset: DatasetFolder, placebo: Placebo, seed: int) -> Iterator[pl.DataFrame]:
+    if placebo == "shuffled":
+        yield shuffled_in_rooms(table, seed)
+    else:
+        yield position_in_rooms(table, dataset) if placebo == "position" else popularity_in_rooms(table, dataset)
+
+
+def _lists_of(table: ScoreTable, dataset: DatasetFolder, placebo: Placebo, seed: int) -> Iterator[pl.DataFrame]:
+    change = _changes(table, dataset, placebo, seed)
+    content = table.meta.form == "content"
+    return (_changed(frame, change, content) for frame in _frames(table))
 
 
 def _frames(table: ScoreTable) -> Iterator[pl.DataFrame]:

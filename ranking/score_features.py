@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -12,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from segrec.records import KEY, ConfigError, DataError, DatasetFolder, ScoreTable
+from ranking.score_lookup import LIVE_WINDOW, Jagged, ScoreLookup
+from segrec.records import ConfigError, DataError, DatasetFolder, ScoreTable
 from segrec.records.score_table import ScoreKind
 
 if TYPE_CHECKING:
@@ -29,9 +29,6 @@ VALUES = (
 
 NAMES = (*VALUES, *(f"{name}_missing" for name in VALUES))
 "Columns of `score_features` + `with_indicators`, in order."
-
-Jagged = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
-"Scores of all rows one after another, and offsets (n + 1,)."
 
 _Rows = TypeVar("_Rows", "pl.DataFrame", "pd.DataFrame", "Mapping[str, torch.Tensor]")
 
@@ -80,59 +77,20 @@ def with_indicators(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32
     return np.concatenate([np.where(missing, np.float32(0), features), missing.astype(np.float32)], axis=1)
 
 
-@dataclass(frozen=True)
-class ScoreLookup:
-    """Finds the scores of impressions in a score table."""
-
-    table: ScoreTable
-    content: pl.DataFrame | None
-    "item_id, scores: content tables, grouped once; personal ones are read piece by piece."
-
-    @classmethod
-    def of(cls, table: ScoreTable) -> ScoreLookup:
-        """Opens `table` for look-ups."""
-        if table.meta.form == "personal":
-            return cls(table, None)
-        grouped = table.frame().sort("item_id", "segment").group_by("item_id", maintain_order=True)
-        return cls(table, grouped.agg(pl.col("score").cast(pl.Float32).alias("scores")).collect())
-
-    @property
-    def key(self) -> list[str]:
-        """Columns that an impression is found by."""
-        return ["item_id"] if self.content is not None else list(KEY)
-
-    def scores_of(self, rows: pl.DataFrame) -> Jagged:
-        """Scores of `rows` (with the columns `key`), in their order; a row that the table lacks has none.
-
-        :raises DataError: ids of another type than the table's.
-        """
-        if self.content is not None:
-            found = self.content
-        else:
-            first, last = rows["time_ms"].min(), rows["time_ms"].max()
-            near = self.table.frame().filter(pl.col("time_ms").is_between(first, last))
-            found = near.select(*KEY, "scores").collect().unique(list(KEY), keep="first", maintain_order=True)
-        joined = _same_types(rows.select(self.key), found, self.table.path).join(
-            found, on=self.key, how="left", maintain_order="left"
-        )
-        return jagged_of(joined["scores"])
-
-
-def jagged_of(scores: pl.Series) -> Jagged:
-    """A list column as values and offsets; null and empty lists have length 0."""
-    lists = scores.cast(pl.List(pl.Float32))
-    lengths = lists.list.len().fill_null(0).to_numpy().astype(np.int64)
-    values = lists.filter(lists.list.len() > 0).explode().fill_null(float("nan")).to_numpy()
-    return values.astype(np.float32), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-
-
 def attach(
-    rows: _Rows, scores: ScoreTable | Path | str, *, dataset: DatasetFolder | None = None, prefix: str = "score_"
+    rows: _Rows,
+    scores: ScoreTable | Path | str,
+    *,
+    dataset: DatasetFolder | None = None,
+    prefix: str = "score_",
+    live_window: int = LIVE_WINDOW,
 ) -> _Rows:
     """`rows` with 32 float32 columns `prefix` + NAME of `NAMES`: ready for any ranker's dense input.
 
     Takes a pandas or polars frame or a dict of torch tensors and gives the same kind back, rows in order. The
-    columns user_id, item_id and time_ms (for content scores: item_id) must be there. Zeros where scores are missing.
+    columns user_id, item_id and time_ms (for content scores: item_id; for live ones: item_id, time_ms) must be there.
+    Zeros where scores are missing. A live row gets the scores of its room's segments that had ended by time_ms, the
+    newest `live_window` of them, oldest first: `last` is the newest.
 
     :param dataset: the dataset that `rows` come from; given, scores of another one are refused.
     :raises DataError: a table that cannot be used for this dataset, or no row has scores.
@@ -144,7 +102,7 @@ def attach(
     leak = table.leak_warning()
     if leak is not None:
         warnings.warn(leak, stacklevel=2)
-    lookup = ScoreLookup.of(table)
+    lookup = ScoreLookup.of(table, live_window)
     keys = _keys_of(rows, lookup.key)
     found = lookup.scores_of(keys)
     if keys.height and not found[1][-1]:
@@ -179,16 +137,6 @@ def _joined(rows: Any, columns: dict[str, npt.NDArray[np.float32]]) -> Any:
     import pandas as pd
 
     return pd.concat([rows, pd.DataFrame(columns, index=rows.index)], axis=1)
-
-
-def _same_types(rows: pl.DataFrame, found: pl.DataFrame, path: Path) -> pl.DataFrame:
-    for name in rows.columns:
-        expected = found.schema[name]
-        if rows.schema[name] != expected:
-            if not (rows.schema[name].is_integer() and expected.is_integer()):
-                raise DataError(path, f"column {name!r} has another type", found=expected, expected=rows.schema[name])
-            rows = rows.with_columns(pl.col(name).cast(expected))
-    return rows
 
 
 def _check_values(values: npt.NDArray[np.float32], offsets: npt.NDArray[np.int64], kind: ScoreKind) -> None:

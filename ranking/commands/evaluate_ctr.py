@@ -128,7 +128,7 @@ def _references(
 ) -> tuple[list[Prediction], tuple[str, str] | None]:
     """The rate priors and, in a made world that knows this label's probability, the oracle."""
     from ranking.evaluation import Prediction
-    from ranking.rate_priors import LENGTH, prior_probabilities
+    from ranking.rate_priors import position_prior, prior_probabilities
     from segrec.worlds.oracle import FLAG_PROBABILITIES, Oracle
 
     priors = prior_probabilities(dataset, label, outcomes.rows)
@@ -138,7 +138,7 @@ def _references(
     oracle = Oracle.of(dataset)
     probabilities = oracle.flag_probability(outcomes.rows, cast("Flag", label.name))
     found.append(Prediction(oracle.name, probabilities))
-    return found, (LENGTH, oracle.name)
+    return found, (position_prior(dataset), oracle.name)
 
 
 def _pairs(own: Sequence[Prediction], others: Sequence[Prediction]) -> list[tuple[str, str]]:

@@ -24,6 +24,8 @@ class ScoresConfig(Config):
     temperature: PositiveFloat = 1.0
     "Scores are divided by it before the softmax."
     position_width: PositiveInt = 8
+    live_window: PositiveInt = 20
+    "Live scores: an impression gets those of so many newest segments of its room, of those that have ended."
     max_segments: PositiveInt = 40
     "Later segments are left out of the weighting."
 

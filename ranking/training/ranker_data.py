@@ -14,7 +14,7 @@ from ranking.impressions import ImpressionSource, ScoreUse, fit_score_scaling
 from ranking.label_rates import LabelRates
 from ranking.labels import AnyLabel, RateLabel, StoredLabel
 from ranking.rankers.config import RankerConfig, ScoresConfig
-from ranking.score_features import ScoreLookup
+from ranking.score_lookup import ScoreLookup
 from ranking.training.model import needs_scores, weighted
 from segrec.records import DatasetFolder, ScoreTable, Split
 from segrec.tables import rank, world_size
@@ -119,7 +119,7 @@ def score_use(config: ScoresConfig, table: ScoreTable | None) -> ScoreUse | None
     if table is None or config.use == "none":
         return None
     use = ScoreUse(
-        ScoreLookup.of(table),
+        ScoreLookup.of(table, config.live_window),
         features=config.use in ("features", "both"),
         weights=needs_scores(config),
     )

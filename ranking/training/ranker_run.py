@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
+from ranking.features import durations_known
 from ranking.labels import fit_label
 from ranking.rankers import find_ranker
 from ranking.rankers.config import RankerConfig, ScoresConfig
@@ -49,15 +50,7 @@ def train_ranker(
     :raises DataError: `out` exists, data that cannot be used, scores that must not be used for this dataset.
     """
     find_ranker(name)
-    if needs_scores(config.scores) and scores is None:
-        raise ConfigError(
-            f"scores.use={config.scores.use} weights segments by their scores: pass --scores SCORES.parquet, or set "
-            "scores.weighting to segsum or segadjust"
-        )
-    if scores is not None:
-        scores.check_usable(dataset)
-    if config.allow_leak:
-        raise ConfigError("allow_leak is for --rows segments; features of impressions: features.allow_leaks=[COLUMN]")
+    _check_settings(dataset, config, scores)
     meta = _run_meta(name, dataset, label, config, scores)
     if not out.exists() or overwrite:
         check_resumable(partial_folder(out), meta, config.to_yaml(), overwrite=overwrite)
@@ -69,6 +62,23 @@ def train_ranker(
         _, result = fit_ranker(name, dataset, data, config, folder)
         write_metric_rows(folder / "metrics.json", _metric_rows(meta, result, data.rows_of(dataset, "valid")))
     return RunFolder.open(out, "ranker"), result
+
+
+def _check_settings(dataset: DatasetFolder, config: RankerConfig, scores: ScoreTable | None) -> None:
+    if config.allow_leak:
+        raise ConfigError("allow_leak is for --rows segments; features of impressions: features.allow_leaks=[COLUMN]")
+    if needs_scores(config.scores) and scores is None:
+        raise ConfigError(
+            f"scores.use={config.scores.use} weights segments by their scores: pass --scores SCORES.parquet, or set "
+            "scores.weighting to segsum or segadjust"
+        )
+    if weighted(config.scores) and not durations_known(dataset):
+        raise ConfigError(
+            f"scores.use={config.scores.use} sums over the segments that a video has, and a live room's are not over; "
+            "set scores.use=features"
+        )
+    if scores is not None:
+        scores.check_usable(dataset)
 
 
 def _run_meta(

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from segrec.records import SPLITS, DatasetFolder, DatasetMeta, SplitRule
+from segrec.testing.live_dataset import make_live_dataset
 
 DatasetMaker = Callable[..., DatasetFolder]
 
@@ -93,3 +94,9 @@ def write_small_dataset(
     }  # fmt: skip
     (folder / "dataset.json").write_text(DatasetMeta.model_validate(values).model_dump_json(), encoding="utf-8")
     return DatasetFolder.open(folder)
+
+
+@pytest.fixture(scope="session")
+def live_dataset(tmp_path_factory: pytest.TempPathFactory) -> DatasetFolder:
+    """Twenty live rooms of 20 to 30 segments, an impression every third one."""
+    return make_live_dataset(tmp_path_factory.mktemp("live") / "rooms", rooms=20, segments=30, seed=3)

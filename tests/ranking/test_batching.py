@@ -11,7 +11,8 @@ from ranking.feature_encoding import FittedFeatures, RowEncoder
 from ranking.features import FeatureConfig, build_spec
 from ranking.impressions import ImpressionSource, ScoreUse, fit_score_scaling
 from ranking.labels import fit_label
-from ranking.score_features import NAMES, ScoreLookup
+from ranking.score_features import NAMES
+from ranking.score_lookup import ScoreLookup
 from segrec.records import KEY, DataError, FoldRule, ScoreMeta, ScoreTable, write_score_table
 
 

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ranking.score_features import NAMES, VALUES, attach, jagged_of, score_features, with_indicators
+from ranking.score_features import NAMES, VALUES, attach, score_features, with_indicators
+from ranking.score_lookup import jagged_of
 from segrec.records import ConfigError, DataError, FoldRule, ScoreMeta, ScoreTable, write_score_table
 
 STAY = "stay_probability"
