@@ -167,7 +167,7 @@ def _session_frames(table: _Table, offset_hours: float) -> Iterator[pl.DataFrame
         )
         yield named.with_columns(
             end_ms=pl.coalesce("end_ms", pl.col("time_ms") + pl.col("watch_ms")),
-            watch_ms=pl.coalesce("watch_ms", pl.col("end_ms") - pl.col("time_ms")),
+            watch_ms=pl.coalesce("watch_ms", (pl.col("end_ms") - pl.col("time_ms")).clip(0)),
         )
 
 

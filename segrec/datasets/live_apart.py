@@ -10,7 +10,7 @@ from segrec.datasets.live_times import HOUR_MS
 from segrec.records import DataError
 
 _HOURS = np.arange(-28, 29) / 2
-_FEW = 20
+_FEW = 10
 "Sessions that say nothing yet."
 _LEAST = 0.5
 _A_GROUP = 20_000

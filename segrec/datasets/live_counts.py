@@ -48,6 +48,8 @@ class Segments:
 
     def at(self, room: npt.NDArray[Any], time_ms: npt.NDArray[Any]) -> IntArray:
         """(n,) row of the segment that an event falls into, -1 where it falls into none."""
+        if not len(self.room):
+            return np.full(len(room), -1)
         keys = _keys(room, time_ms)
         row = np.searchsorted(self._starts, keys, side="right") - 1
         inside = (row >= 0) & (keys < self._ends[np.maximum(row, 0)])

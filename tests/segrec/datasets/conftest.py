@@ -200,3 +200,24 @@ def forms() -> SimpleNamespace:
         log_header=LOG_HEADER, log_line=log_line, usual_lines=usual_lines, table_frame=table_frame, table_map=TABLE_MAP,
         label=printed_label, day_ms=DAY_MS, april_8=APRIL_8,
     )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def live_world() -> Any:
+    """A small made live world whose segments all last 30 s."""
+    from segrec.worlds.live import LiveConfig, make_live
+
+    rooms = {"rooms": 30, "segments": 10, "varying_share": 0, "days": 3}
+    return make_live(LiveConfig.checked({"seed": 5, "rooms": rooms, "audience": {"users": 300, "exposures": 15}}))
+
+
+@pytest.fixture
+def live_files(live_world: Any, tmp_path: Path) -> Callable[[str], Path]:
+    """write(format) -> the world in that format's files."""
+    from segrec.worlds.live_writers import write_live
+
+    def write(name: str) -> Path:
+        write_live(live_world, tmp_path / name, format=name)
+        return tmp_path / name
+
+    return write

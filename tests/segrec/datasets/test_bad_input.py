@@ -117,7 +117,10 @@ def test_kuairand(cli, kuairand, forms, tmp_path, case):
 
 
 FLAGS = {
-    "unknown format": (["kuirand"], ["unknown format 'kuirand' (known: ", "kuairand, segmm, table); is 'kuairand' meant?"]),
+    "unknown format": (
+        ["kuirand"],
+        ["unknown format 'kuirand' (known: ", "kuairand, segmm, table); is 'kuairand' meant?"],
+    ),
     "unknown split": (
         ["kuairand", "--split", "random"],
         ["field 'rule': Input should be 'time', 'users' or 'published'"],
