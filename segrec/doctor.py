@@ -34,6 +34,7 @@ import fbgemm_gpu
 torch.ops.fbgemm.asynchronous_complete_cumsum(torch.ones(2, dtype=torch.int64))
 print("loaded", flush=True)
 """
+_EMBEDDING = {"transformers": "segrec embed: models", "av": "segrec embed: videos", "pillow": "segrec embed: images"}
 _CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -118,6 +119,7 @@ def examine(
         Component(
             "fbgemm", cuda_fbgemm or cpu_fbgemm, f"{build}, operators {'load' if loaded.fbgemm_loads else 'fail'}"
         ),
+        *(Component(name, version_of(name), use) for name, use in _EMBEDDING.items()),
         *_optional(version_of, which),
     ]
     return Report(components, problems)

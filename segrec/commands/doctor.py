@@ -16,7 +16,7 @@ def doctor() -> None:
 
     report = examine()
     for component in report.components:
-        typer.echo(f"{component.name:<10} {component.version or '-':<16} {component.note}".rstrip())
+        typer.echo(f"{component.name:<12} {component.version or '-':<16} {component.note}".rstrip())
     for problem in report.problems:
         typer.echo(f"\nwrong: {problem.what}\n  fix: {problem.fix}")
     if report.problems:

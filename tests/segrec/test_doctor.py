@@ -130,6 +130,12 @@ def test_optional_tools_are_no_problem() -> None:
     assert lines["lightgbm"].note == f"optional: {PIP} install 'lightgbm>=4.5'"
 
 
+def test_what_embedding_needs_is_listed() -> None:
+    lines = {component.name: component for component in examined({**WELL, "transformers": "5.23.0"}).components}
+    assert (lines["transformers"].version, lines["transformers"].note) == ("5.23.0", "segrec embed: models")
+    assert (lines["av"].version, lines["pillow"].version) == (None, None)
+
+
 def test_this_environment_is_well_and_its_operators_load() -> None:
     probe = load_in_another_process()
     assert (probe.torch_loads, probe.fbgemm_loads) == (True, True), probe.reason
@@ -158,4 +164,4 @@ def test_the_command_says_it_and_its_exit_code(
     result = CliRunner().invoke(app, ["doctor"])
     assert result.exit_code == code
     assert said in result.output
-    assert "torchrec   1.8.0" in result.output
+    assert "torchrec     1.8.0" in result.output
