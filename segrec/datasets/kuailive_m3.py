@@ -152,10 +152,11 @@ def _events(source: Path, offset_hours: float) -> LiveEvents:
 
 
 def _event_frames(table: _Table, names: Mapping[str, str], offset_hours: float) -> Iterator[pl.DataFrame]:
+    time = next(theirs for theirs, ours in names.items() if ours == "time_ms")
     for row, frame in table.frames():
-        named = frame.rename(names, strict=False)
-        ids = [whole_ids(named[name], table.file) for name in named.columns if name.endswith("_id")]
-        yield named.with_columns(*ids, epoch_ms(named["time_ms"], table.file, offset_hours, row))
+        stamps = epoch_ms(frame[time], table.file, offset_hours, row)
+        ids = [whole_ids(frame[name], table.file) for name in frame.columns if name.endswith("_id")]
+        yield frame.with_columns(*ids, stamps.alias(time)).rename(names, strict=False)
 
 
 def _session_frames(table: _Table, offset_hours: float) -> Iterator[pl.DataFrame]:

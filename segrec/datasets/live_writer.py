@@ -141,10 +141,11 @@ def _splitter(rooms: pl.DataFrame, measured: pl.Series, request: SplitRequest, o
     """Newest 10% of the rooms with segments test, 10% before them valid, as `segrec.splitting` does with rows."""
     if request.valid_from is not None and request.test_from is not None:
         return TimeSplit.by_dates(request.valid_from, request.test_from, offset_hours)
-    if "split" in rooms.columns and request.rule != "time":
-        return GivenSplit()
-    if request.rule in ("users", "published"):
+    published = "split" in rooms.columns
+    if request.rule == "users" or (request.rule == "published" and not published):
         raise ConfigError(f"--split {request.rule}: live rooms are split by their start; leave it out, or say time")
+    if published and request.rule != "time":
+        return GivenSplit()
     starts = rooms.filter(pl.col("item_id").is_in(measured.implode()))["start_ms"]
     return TimeSplit.by_shares(_Starts(starts))
 
