@@ -15,6 +15,7 @@ from segrec.worlds.live_truth_files import write_impression_truth, write_segment
 UTC_OFFSET_MS = 8 * 3_600_000
 TITLE_DIM = 128
 _RANGES = ("0-10", "10-100", "100-1000", "1000-10000", "10000-100000")
+_AGES = ("12-17", "18-23", "24-30", "31-40", "41-49", "50+")
 _DATES = ("2014-07-03", "2018-02-04", "2020-11-30", "2023-05-03")
 
 
@@ -69,7 +70,9 @@ def _users(world: LiveWorld, rng: np.random.Generator) -> pl.DataFrame:
     return pl.DataFrame(
         {
             "user_id": world.audience.user_id,
-            **_person(n, rng),
+            "age": rng.choice(_AGES, n),
+            "gender": rng.choice(("M", "F"), n),
+            **_device(n, rng),
             "reg_timestamp": rng.choice(_DATES, n),
             "fans_num": rng.choice(_RANGES, n),
             "follow_num": rng.choice(_RANGES, n),
@@ -88,7 +91,9 @@ def _streamers(world: LiveWorld, rng: np.random.Generator) -> pl.DataFrame:
     return pl.DataFrame(
         {
             "streamer_id": world.streamers.author_id,
-            **_person(n, rng),
+            "gender": rng.choice(("M", "F"), n),
+            "age": rng.choice(_AGES, n),
+            **_device(n, rng),
             "live_operation_tag": [ACTIVITIES[each].name for each in world.streamers.category.tolist()],
             "fans_user_num": rng.choice(_RANGES, n),
             "fans_group_fans_num": rng.choice(_RANGES, n),
@@ -104,10 +109,8 @@ def _streamers(world: LiveWorld, rng: np.random.Generator) -> pl.DataFrame:
     ).sort("streamer_id")
 
 
-def _person(n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def _device(n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     return {
-        "age": rng.choice(("12-17", "18-23", "24-30", "31-40", "41-49", "50+"), n),
-        "gender": rng.choice(("M", "F"), n),
         "country": np.full(n, "China"),
         "device_brand": rng.choice(("APPLE", "HUAWEI", "OPPO", "VIVO", "DESKTOP"), n),
         "device_price": rng.choice(("0", "1000-2000", "2000-5000", "5000+"), n),

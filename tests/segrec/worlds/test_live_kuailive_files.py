@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+from segrec.worlds.live_streamers import ACTIVITIES
+from segrec.worlds.live_writers import write_live
+
+KEYS = ["user_id", "live_id", "streamer_id", "timestamp"]
+ONEHOTS = [f"onehot_feat{number}" for number in range(7)]
+COLUMNS = {
+    "user.csv": [
+        "user_id", "age", "gender", "country", "device_brand", "device_price", "reg_timestamp", "fans_num",
+        "follow_num", "first_watch_live_timestamp", "accu_watch_live_cnt", "accu_watch_live_duration",
+        "is_live_streamer", "is_photo_author", *ONEHOTS,
+    ],
+    "streamer.csv": [
+        "streamer_id", "gender", "age", "country", "device_brand", "device_price", "live_operation_tag",
+        "fans_user_num", "fans_group_fans_num", "follow_user_num", "first_live_timestamp", "accu_live_cnt",
+        "accu_live_duration", "accu_play_cnt", "accu_play_duration", "reg_timestamp", *ONEHOTS,
+    ],
+    "room.csv": [
+        "p_date", "live_id", "streamer_id", "live_type", "start_timestamp", "end_timestamp", "live_content_category",
+        "live_name_id",
+    ],
+    "click.csv": [*KEYS, "watch_live_time"],
+    "negative.csv": KEYS,
+    "comment.csv": KEYS,
+    "like.csv": KEYS,
+    "gift.csv": [*KEYS, "gift_price"],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(live_world, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("kuailive") / "made"
+    write_live(live_world, out, format="kuailive")
+    return out
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_tables_have_the_documented_columns(folder, name):
+    frame = pd.read_csv(folder / name)
+    assert list(frame.columns) == COLUMNS[name]
+    assert len(frame)
+    assert not frame.isna().any().any()
+
+
+def test_clicks_and_negatives_are_the_impressions(folder, live_world):
+    clicks, negatives = pl.read_csv(folder / "click.csv"), pl.read_csv(folder / "negative.csv")
+    shown = live_world.impressions
+    assert clicks["watch_live_time"].sum() == shown["watch_ms"].sum()
+    assert (clicks["watch_live_time"] > 0).all()
+    told = pl.concat([clicks.drop("watch_live_time"), negatives]).sort("timestamp", "user_id")
+    made = shown.select("user_id", "item_id", "author_id", "time_ms").sort("time_ms", "user_id")
+    assert told.rows() == made.rows()
+
+
+def test_some_rooms_stand_on_two_dates_with_the_same_times(folder, live_world):
+    rooms = pl.read_csv(folder / "room.csv")
+    once = rooms.unique("live_id")
+    assert 0 < rooms.height - once.height < 10
+    assert once.height == len(live_world.rooms.lengths)
+    for _, copies in rooms.group_by("live_id"):
+        assert copies.drop("p_date").unique().height == 1
+        assert copies["p_date"].n_unique() == copies.height
+    told = dict(rooms.select("live_id", "end_timestamp").iter_rows())
+    assert told == dict(zip(live_world.rooms.item_id.tolist(), live_world.rooms.over_ms.tolist(), strict=True))
+
+
+def test_titles_are_indexed_by_the_rooms_name(folder):
+    titles = np.load(folder / "title_embeddings.npy")
+    rooms = pl.read_csv(folder / "room.csv")
+    assert titles.shape == (len(ACTIVITIES), 128)
+    assert titles.dtype == np.float32
+    assert rooms["live_name_id"].is_between(0, len(titles) - 1).all()
+    assert set(rooms["live_content_category"]) <= {activity.name for activity in ACTIVITIES}
+
+
+def test_the_publishers_own_name_for_the_streamer(make_live_world, tmp_path):
+    write_live(make_live_world("kuailive.streamer_column=author_id"), tmp_path / "made", format="kuailive")
+    for name, column in {"room.csv": 2, "click.csv": 2}.items():
+        assert pd.read_csv(tmp_path / "made" / name, nrows=0).columns[column] == "author_id"
+    for name in ("negative.csv", "comment.csv", "like.csv", "gift.csv", "streamer.csv"):
+        assert "streamer_id" in pd.read_csv(tmp_path / "made" / name, nrows=0).columns
+
+
+def test_gifts_have_a_price(folder, live_world):
+    gifts = pl.read_csv(folder / "gift.csv")
+    assert gifts["gift_price"].sum() == live_world.impressions["gift_price"].sum()
+    assert (gifts["gift_price"] > 0).all()
+
+
+def test_truth_lies_beside(folder, live_world):
+    assert pl.read_parquet(folder / "truth.parquet").equals(live_world.truth)
+    assert pl.read_parquet(folder / "truth_segments.parquet").equals(live_world.truth_segments)
