@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import polars as pl
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from ranking.row_context import ROOM_AGE, RowContext
 from segrec.records import Config, DataError, DatasetFolder
@@ -103,6 +103,8 @@ class FeatureConfig(Config):
     "Whole-number columns with at most so many different values are ids, else dense."
     duration_buckets: PositiveInt = 20
     "Of the video's duration, or of the live room's age."
+    dense_buckets: NonNegativeInt | None = None
+    "Dense columns are ids of so many quantile buckets too (NAME_bucket); 0 = not; null = as the ranker needs it."
     label_rates: bool = True
     "Positive rates and row counts of ids with many values in earlier train rows, as dense features."
     rate_strength: PositiveFloat = 10.0
@@ -127,10 +129,21 @@ def build_spec(dataset: DatasetFolder, config: FeatureConfig) -> FeatureSpec:
     if not any(isinstance(feature, IdFeature) for feature in kept):
         raise DataError(dataset.path, "no id feature is left", fix="keep at least one in features.only / without")
     return FeatureSpec(
-        ids=tuple(feature for feature in kept if isinstance(feature, IdFeature)),
+        ids=(*(feature for feature in kept if isinstance(feature, IdFeature)), *_bucketed(kept, config.dense_buckets)),
         bags=tuple(feature for feature in kept if isinstance(feature, BagFeature)),
         dense=tuple(feature for feature in kept if isinstance(feature, DenseFeature)),
     )
+
+
+def _bucketed(kept: list[Feature], buckets: int | None) -> list[IdFeature]:
+    """Dense columns as ids, but for dates and what is cut into buckets already."""
+    cut = {feature.column for feature in kept if isinstance(feature, IdFeature)}
+    return [
+        IdFeature(name=f"{feature.name}_bucket", column=feature.column, side=feature.side, buckets=buckets)
+        for feature in kept
+        if isinstance(feature, DenseFeature) and feature.transform != "log_age_days" and feature.column not in cut
+        if buckets
+    ]
 
 
 def durations_known(dataset: DatasetFolder) -> bool:

@@ -53,6 +53,10 @@ class RankerConfig(FitConfig):
     allow_leak: bool = False
     "Rows that are segments: gives the predicted segment's own counts as inputs, as the papers do; marked +leak."
 
+    def feature_config(self) -> FeatureConfig:
+        """`features`, with what this ranker needs where they leave the choice to it."""
+        return self.features
+
     def table_template(self) -> TableSpec:
         """Settings of every table; name, rows and feature follow."""
         return TableSpec(

@@ -8,17 +8,25 @@ import torch
 from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
+from ranking.features import FeatureConfig
 from ranking.layers import FieldAttention, IdFields, Mlp, RankerInputs, pairwise_interactions
 from ranking.rankers.first_order import FirstOrderConfig, summing_head
 from ranking.rankers.ranker import Ranker
 
+DENSE_BUCKETS = 10
+
 
 class DifmConfig(FirstOrderConfig):
-    """Dense columns enter linearly, as in the paper's reference code."""
+    """Dense columns enter linearly, and as ids of DENSE_BUCKETS buckets: the paper's numeric fields are ids."""
 
     heads: PositiveInt = 4
     mlp: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (256, 128)
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+    def feature_config(self) -> FeatureConfig:
+        """Bucketed dense columns unless `features.dense_buckets` says otherwise."""
+        chosen = self.features.dense_buckets
+        return self.features.model_copy(update={"dense_buckets": DENSE_BUCKETS if chosen is None else chosen})
 
     @model_validator(mode="after")
     def _heads_fit(self) -> Self:

@@ -36,7 +36,7 @@ class RankerData:
     @classmethod
     def fit(cls, dataset: DatasetFolder, label: AnyLabel, config: RankerConfig, table: ScoreTable | None) -> RankerData:
         """Fits features, label rates and the scaling of score features on train."""
-        features = FittedFeatures.fit(dataset, build_spec(dataset, config.features))
+        features = FittedFeatures.fit(dataset, build_spec(dataset, config.feature_config()))
         encoder, scores = RowEncoder(features, dataset), score_use(config.scores, table)
         if scores is not None:
             train = ImpressionSource(dataset, encoder, ["train"], scores=scores)

@@ -79,6 +79,18 @@ def test_bad_features(dataset, config, message):
         build_spec(dataset, FeatureConfig.checked(config))
 
 
+def test_dense_columns_as_ids_too(dataset):
+    spec = build_spec(dataset, FeatureConfig(dense_buckets=4, without=("duration",)))
+    made = [feature for feature in spec.ids if feature.name.endswith("_bucket")]
+    assert made == [  # not the date
+        IdFeature(name="log_duration_bucket", column="duration_ms", buckets=4),
+        IdFeature(name="fans_bucket", column="fans", side="user", buckets=4),
+    ]
+    names = {feature.name for feature in build_spec(dataset, FeatureConfig(dense_buckets=4)).ids}
+    assert "log_duration_bucket" not in names  # the duration has its buckets already
+    assert len(spec.dense) == 3  # and they stay what they are
+
+
 def test_leaks_asked_for_by_name(dataset):
     spec = build_spec(dataset, FeatureConfig(allow_leaks=("comment_ms", "month_average_show_cnt")))
     assert spec.dense[-2:] == (

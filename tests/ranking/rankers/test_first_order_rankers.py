@@ -157,6 +157,15 @@ def test_bad_settings_are_named(name, values, message):
         find_ranker(name).config.checked(values)
 
 
+def test_difm_asks_for_bucketed_numbers_unless_told():
+    config = find_ranker("difm").config
+    assert config().feature_config().dense_buckets == 10
+    assert config.checked({"features": {"dense_buckets": 0, "min_count": 3}}).feature_config().dense_buckets == 0
+    kept = config.checked({"features": {"min_count": 3}}).feature_config()
+    assert (kept.dense_buckets, kept.min_count) == (10, 3)
+    assert find_ranker("deep_fm").config().feature_config().dense_buckets is None
+
+
 def test_attention_needs_fitting_heads():
     with pytest.raises(ValueError, match="dim 6 cannot be cut into 4 heads"):
         FieldAttention(6, 4)
