@@ -1,15 +1,15 @@
-"""Tables of the live papers on the made live world, by the commands themselves: orderings, losses, alignment, ablations.
+"""Tables of the live papers on the made live world, by the commands themselves.
 
     python benchmarks/live_results.py [--work runs/live_results] [--jobs 2] [--only content_ctr ...]
 
-Each part runs `segrec` commands (printed), three seeds, and writes benchmarks/results/live_PART.json: the commands, the
-machine and the metric rows over seeds. A part that was stopped goes on: finished runs in --work are kept.
+Each part runs `segrec` commands (printed), three seeds, and writes benchmarks/results/live_PART.json: the commands,
+the machine and the metric rows over seeds. A part that was stopped goes on: finished runs in --work are kept.
 
-content_ctr: ContentCTR's Tables 1, 3 and 4 (ctr of the segment). kuaihl: KuaiHL's Tables I to III (lvtr of the next one).
+content_ctr: ContentCTR's Tables 1, 3 and 4 (ctr of the segment). kuaihl: KuaiHL's Tables I to III (lvtr of the next).
 offsets: what alignment brings when the text comes up to 0, 2 or 4 segments late. ranking: what live scores add to a
 ranker of impressions, with placebos. benchmark_m3: the KuaiLive-M3 benchmark's own models and target.
 
-The papers' body is run at a width that two cores can carry (PAPER below) and with the papers' losses; `default` is ours.
+The papers' body runs at a width that two cores can carry (PAPER below), with the papers' losses; `default` is ours.
 """
 
 from __future__ import annotations
