@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -120,32 +121,34 @@ _KILLED = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from test_embedding import EmbedOptions, Letters, SegmentGrid, Texts, embed
-import polars as pl
-rows = {{"item_id": [7] * 10, "segment": list(range(10)), "start_ms": [0] * 10, "end_ms": [1] * 10}}
-grid = SegmentGrid(pl.DataFrame(rows, schema_overrides={{"segment": pl.Int32}}), pl.DataFrame({{"item_id": [7]}}))
+from test_embedding import EmbedOptions, Letters, TEN, embed, ten_segments
 def told(contents, encoded):
     print(encoded, flush=True)
-    if encoded == {stop}: time.sleep(60)
-source = Texts(*((place, "x" * (place + 1)) for place in range(10)))
-done = embed(Path({out!r}), grid, source, Letters(), options=EmbedOptions(batch_size=2, told=told), model="letters")
-print("done", done.resumed, done.batches)
+    if encoded == 6: time.sleep(60)
+embed(Path({out!r}), ten_segments(), TEN, Letters(), options=EmbedOptions(batch_size=2, told=told), model="letters")
 """
+TEN = Texts(*((place, "x" * (place + 1)) for place in range(10)))
+
+
+def ten_segments() -> SegmentGrid:
+    segments = pl.DataFrame({"item_id": [7] * 10, "segment": range(10), "start_ms": [0] * 10, "end_ms": [1] * 10})
+    return SegmentGrid(segments, pl.DataFrame({"item_id": [7], "room_start_ms": [0]}))
 
 
 def test_a_killed_process_loses_no_finished_batch(tmp_path: Path) -> None:
-    out, tests = str(tmp_path / "x"), str(Path(__file__).parent)
-    command = [sys.executable, "-c", _KILLED.format(tests=tests, out=out, stop=6)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    out = tmp_path / "x"
+    program = _KILLED.format(tests=str(Path(__file__).parent), out=str(out))
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         while process.stdout.readline().strip() != "6":
             assert process.poll() is None
         os.kill(process.pid, signal.SIGKILL)
-    assert not Path(out).exists()
-    again = [sys.executable, "-c", _KILLED.format(tests=tests, out=out, stop=-1)]
-    done = subprocess.run(again, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "done 6 2"
-    assert _found(Path(out)) == {(7, place): [place + 1, 120] for place in range(10)}
+    assert not out.exists()
+    encoder = Letters()
+    done = embed(out, ten_segments(), TEN, encoder, options=EmbedOptions(batch_size=2), model="letters")
+    assert (done.resumed, done.encoded, done.batches) == (6, 4, 2)
+    assert [len(text) for batch in encoder.batches for text in batch] == [7, 8, 9, 10]
+    assert _found(out) == {(7, place): [place + 1, 120] for place in range(10)}
 
 
 def test_an_error_in_the_source_reaches_the_caller(grid: SegmentGrid, tmp_path: Path) -> None:
