@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from segrec.losses.dtw import Minimum, dtw_of_columns
+from segrec.losses.dtw import Minimum, check_minimum, dtw_of_columns
 from segrec.losses.time_orders import Omega, shuffled_orders, swapped_orders
 
 AlignmentMode = Literal["none", "dtw", "mtam", "mtam_released"]
@@ -45,8 +45,8 @@ def alignment_loss(
     fewer where a sample has no more; a sample without any (fewer than 2 segments) is left out. With none left the loss
     is 0 (with a gradient of 0). A zero vector has cosine 0 with everything.
 
-    `none`: 0. `dtw`: the positive is the true order. `mtam`: while `training`, two pictures of the positive are first
-    exchanged (KuaiHL, Eq. 6; `omega`, `gamma`, `num_swaps` as in `swapped_orders`). `mtam_released`: the authors' code,
+    `none`: 0. `dtw`: the positive is the true order. `mtam`: while `training`, two of the positive's `shuffled` side
+    are first exchanged (KuaiHL, Eq. 6, pictures; `omega`, `gamma`, `num_swaps` as in `swapped_orders`). `mtam_released`: the authors' code,
     where the swap (omega `upper`) only changes what negatives may not equal: not the swapped order, while the true one
     is allowed; it shuffles texts and adds 0.01 to the cosine's denominator.
     `per_segment` divides costs by the number of valid segments, for samples of unequal length to weigh alike.
@@ -55,6 +55,7 @@ def alignment_loss(
     :raises ValueError: shapes that disagree, an unknown name, temperature not above 0, negatives below 1.
     """
     _check(text_Bnd, visual_Bnd, valid_Bn, mode=mode, shuffled=shuffled, temperature=temperature, negatives=negatives)
+    check_minimum(minimum, softness)
     if mode == "none" or text_Bnd.shape[0] == 0 or text_Bnd.shape[1] == 0:
         return (text_Bnd.sum() + visual_Bnd.sum()) * 0.0
     if valid_Bn is None:

@@ -35,11 +35,16 @@ def dtw(
         lengths_M = torch.full((tables,), cells, device=costs_Mnn.device)
     if lengths_M.shape != (tables,):
         raise ValueError(f"lengths must be ({tables},) (found {tuple(lengths_M.shape)})")
+    check_minimum(minimum, softness)
+    return dtw_of_columns(costs_Mnn.permute(1, 2, 0), lengths_M, minimum=minimum, softness=softness)
+
+
+def check_minimum(minimum: Minimum, softness: float) -> None:
+    """:raises ValueError: an unknown minimum, softness not above 0."""
     if minimum not in get_args(Minimum) or softness <= 0:
         raise ValueError(
             f"minimum must be one of {get_args(Minimum)} and softness above 0 (found {minimum!r}, {softness})"
         )
-    return dtw_of_columns(costs_Mnn.permute(1, 2, 0), lengths_M, minimum=minimum, softness=softness)
 
 
 def dtw_of_columns(costs_nnM: Tensor, lengths_M: Tensor, *, minimum: Minimum, softness: float) -> Tensor:

@@ -88,7 +88,11 @@ def test_with_no_pair_the_loss_is_zero_with_a_gradient(shape: tuple[int, int], r
 
 @settings(deadline=None, max_examples=60)
 @given(
-    st.integers(0, 3), st.integers(0, 5), st.sampled_from(sorted(KEPT)), st.sampled_from([1.0, 10.0]), st.integers(0, 99)
+    st.integers(0, 3),
+    st.integers(0, 5),
+    st.sampled_from(sorted(KEPT)),
+    st.sampled_from([1.0, 10.0]),
+    st.integers(0, 99),
 )
 def test_values_and_gradients_agree_with_a_double_loop(
     samples: int, segments: int, kind: str, sigma: float, seed: int
