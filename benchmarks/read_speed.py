@@ -68,9 +68,9 @@ def make_log(samples: Path, folder: Path, times: int) -> None:
         stream.close()
 
 
-def measure(folder: Path, out: Path) -> dict[str, float]:
+def measure(folder: Path, out: Path, form: str = "kuairand") -> dict[str, float]:
     """Runs the real command; wall seconds and peak resident memory of its process."""
-    command = [sys.executable, "-m", "ranking.cli", "read", "kuairand", str(folder), "--out", str(out)]
+    command = [sys.executable, "-m", "ranking.cli", "read", form, str(folder), "--out", str(out)]
     start = time.perf_counter()
     process = subprocess.Popen(command)
     _, status, usage = os.wait4(process.pid, 0)
