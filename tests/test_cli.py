@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from ranking.cli import build_app
 
 _NAMED = {
-    "demo", "simulate", "simulate short", "read", "embed", "fit", "score", "evaluate", "evaluate skip", "evaluate ctr",
-    "rank", "report", "doctor",
+    "demo", "simulate", "simulate short", "simulate live", "read", "embed", "fit", "score", "evaluate",
+    "evaluate skip", "evaluate ctr", "rank", "report", "doctor",
 }  # fmt: skip
 
 

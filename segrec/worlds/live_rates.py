@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from pydantic import Field, NonNegativeFloat
+from scipy.special import expit
 
 from segrec.records import Config
 from segrec.worlds.jagged import Bools, Floats, Ints
@@ -69,8 +70,8 @@ class MeanRates:
     @classmethod
     def of(cls, audience: Audience) -> MeanRates:
         """Tables over all users of `audience` with their chances to be shown a room."""
-        clicks = [_sigmoid(_GRID[:, None] + taste) for taste in audience.taste.T]
-        stays = [_sigmoid(_GRID[:, None] + logit) for logit in audience.stay_taste.T]
+        clicks = [expit(_GRID[:, None] + taste) for taste in audience.taste.T]
+        stays = [expit(_GRID[:, None] + logit) for logit in audience.stay_taste.T]
         return cls(
             np.stack([[click @ shown for click in clicks] for shown in audience.shown]),
             np.stack(
@@ -153,8 +154,3 @@ def _place(logit: Floats) -> tuple[Ints, Floats]:
     steps = (np.clip(logit, _GRID[0], _GRID[-1]) - _GRID[0]) / (_GRID[1] - _GRID[0])
     low = np.minimum(steps.astype(np.int64), len(_GRID) - 2)
     return low, steps - low
-
-
-def _sigmoid(logit: Floats) -> Floats:
-    rate: Floats = 1 / (1 + np.exp(-logit))
-    return rate

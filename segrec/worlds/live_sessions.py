@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from pydantic import Field, NonNegativeFloat, PositiveFloat
+from scipy.special import expit
 
 from segrec.records import Config
 from segrec.worlds.jagged import Bools, Floats, Ints
@@ -93,8 +94,8 @@ def draw_impressions(
     of those that took place stay exact.
     """
     user, segment, activity = exposures.user, exposures.segment, rooms.activity[exposures.segment]
-    click = _sigmoid(rates.click_logit[segment] + audience.taste[user, activity])
-    stay = _sigmoid(rates.stay_logit[segment] + audience.stay_taste[user, activity])
+    click = expit(rates.click_logit[segment] + audience.taste[user, activity])
+    stay = expit(rates.stay_logit[segment] + audience.stay_taste[user, activity])
     n = len(user)
     watch = np.where(rng.random(n) < stay, _long_watch_ms(config, n, rng), _short_watch_ms(config, n, rng))
     left_ms = rooms.over_ms[rooms.room[segment]] - exposures.at_ms
@@ -162,8 +163,3 @@ def _taking_place(drawn: Impressions) -> Ints:
 
 def _rows(impressions: Impressions, rows: Ints) -> Impressions:
     return Impressions(*(getattr(impressions, name)[rows] for name in Impressions.__dataclass_fields__))
-
-
-def _sigmoid(logit: Floats) -> Floats:
-    rate: Floats = 1 / (1 + np.exp(-logit))
-    return rate
