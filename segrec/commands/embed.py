@@ -83,6 +83,8 @@ def _tell(out: Path, done: Any) -> None:
         typer.echo("note: an interrupted run of another model or setting lay there; it was thrown away")
     if done.resumed:
         typer.echo(f"note: went on with {done.resumed:,} vectors of an interrupted run")
+    for note in done.notes:
+        typer.echo(f"note: {note}")
     if done.segments > meta.rows:
         typer.echo(f"segments without content, so without a vector: {done.segments - meta.rows:,} of {done.segments:,}")
     if done.left_out:

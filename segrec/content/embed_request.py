@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -81,7 +82,7 @@ class EmbedRequest(Config):
         done = embed(out, grid, source, encoder, options=options, model=encoder.identity + taken)
         if self.export is not None:
             export_vectors(dataset.vectors(self.vectors_name), grid, self.export, live=dataset.segments() is not None)
-        return done
+        return replace(done, notes=encoder.notes())
 
     def _frames(self, grid: SegmentGrid) -> Any:
         from segrec.content.frame_folders import FrameFolders

@@ -97,6 +97,8 @@ class Embedded:
     discarded: bool
     "Whether an interrupted run of another model lay there."
     left_out: Mapping[str, int]
+    notes: Sequence[str] = ()
+    "What the encoder warns of."
 
 
 def content_key(data: bytes, shape: Sequence[int] = ()) -> bytes:

@@ -48,6 +48,10 @@ class FrameEncoder:
         pixels: Tensor = self._processor(images=list(contents), return_tensors="pt")["pixel_values"]
         return list(pixels)
 
+    def notes(self) -> list[str]:
+        """Nothing to warn of."""
+        return []
+
     def size(self, prepared: Tensor) -> int:
         """All frames cost the same."""
         return 1

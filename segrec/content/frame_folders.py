@@ -85,7 +85,9 @@ class FrameFolders:
         places, begins, counts = np.unique(inside["place"].to_numpy(), return_index=True, return_counts=True)
         for place, begin, count in zip(places.tolist(), begins, counts.tolist(), strict=True):
             for number in begin + evenly_spaced(count, self._frames):
-                yield self._image(place, files[inside["file"][int(number)]])
+                piece = self._image(place, files[inside["file"][int(number)]])
+                if piece is not None:
+                    yield piece
 
     def _moment(self, file: Path) -> tuple[int | None, int | None, int] | None:
         """(segment, time_ms, order inside the segment) that a file's name tells."""
@@ -96,8 +98,12 @@ class FrameFolders:
         number = int(match[1])
         return (None, number, number) if match[2] is None else (min(number, 2**31 - 1), None, int(match[2]))
 
-    def _image(self, place: int, file: Path) -> Piece[Image.Image]:
-        data = file.read_bytes()
+    def _image(self, place: int, file: Path) -> Piece[Image.Image] | None:
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            self._refuse(file, "cannot be read", error)
+            return None
 
         def load() -> Image.Image | None:
             try:

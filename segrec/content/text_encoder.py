@@ -60,6 +60,7 @@ class TextEncoder:
             f"texts {checkpoint.sha256} {pool} {max_tokens} {precision}".encode()
         ).hexdigest()  # fmt: skip
         self.dim = int(self._model.config.hidden_size)
+        self._tokens = self._unknown = 0
 
     def prepare(self, contents: Sequence[str]) -> list[Tokens | None]:
         """Token ids of each text, CLS and SEP included; None where the tokenizer finds nothing in it."""
@@ -69,7 +70,16 @@ class TextEncoder:
             list(contents), truncation=True, max_length=self._max_tokens, return_attention_mask=False,
             return_token_type_ids=False,
         )["input_ids"]  # fmt: skip
+        self._tokens += sum(map(len, ids))
+        self._unknown += sum(tokens.count(self._tokenizer.unk_token_id) for tokens in ids)
         return [tokens if any(token not in self._special for token in tokens) else None for tokens in ids]
+
+    def notes(self) -> list[str]:
+        """A warning when the tokenizer knows less than half of what it saw: it is made for another language."""
+        share = self._unknown / max(self._tokens, 1)
+        return (
+            [f"{share:.0%} of the tokens are unknown to the model: is it one of this language?"] if share > 0.5 else []
+        )
 
     def size(self, prepared: Tokens) -> int:
         """Tokens."""

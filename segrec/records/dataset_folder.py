@@ -154,7 +154,8 @@ class DatasetFolder:
 
     def vector_names(self) -> list[str]:
         """Names of the segment vectors at hand: visual, text ..."""
-        return sorted(file.parent.name for file in (self.path / "segments").glob("*/vectors.json"))
+        names = (file.parent.name for file in (self.path / "segments").glob("*/vectors.json"))
+        return sorted(name for name in names if not name.endswith(".partial"))
 
     def vectors(self, name: str) -> SegmentVectors:
         """:raises DataError: no vectors of that name (the known ones are listed)."""

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from segrec.content.embedding import EmbedOptions, Piece, content_key, embed, segment_means
 from segrec.content.encoder import ContentEncoder
 from segrec.content.segment_grid import SegmentGrid
-from segrec.records import ConfigError, DataError, SegmentVectors
+from segrec.records import ConfigError, DataError, DatasetFolder, SegmentVectors
 
 
 class Letters:
@@ -149,6 +149,12 @@ def test_a_killed_process_loses_no_finished_batch(tmp_path: Path) -> None:
     assert (done.resumed, done.encoded, done.batches) == (6, 4, 2)
     assert [len(text) for batch in encoder.batches for text in batch] == [7, 8, 9, 10]
     assert _found(out) == {(7, place): [place + 1, 120] for place in range(10)}
+
+
+def test_what_is_being_made_is_no_vector_yet(rooms: DatasetFolder) -> None:
+    (rooms.path / "segments" / "visual.partial").mkdir()
+    (rooms.path / "segments" / "visual.partial" / "vectors.json").write_text("{}")
+    assert rooms.vector_names() == []
 
 
 def test_an_error_in_the_source_reaches_the_caller(grid: SegmentGrid, tmp_path: Path) -> None:

@@ -103,6 +103,14 @@ def test_an_unreadable_image_is_named_or_counted(grid: SegmentGrid, paint: Paint
     assert source.left_out() == {"unreadable": 1}
 
 
+def test_an_image_that_cannot_be_opened_is_named_or_counted(grid: SegmentGrid, tmp_path: Path) -> None:
+    (tmp_path / "frames" / "7" / "0_0.png").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"0_0.png: cannot be read \(found: .*Is a directory"):
+        list(FrameFolders(tmp_path / "frames", grid).pieces())
+    source = FrameFolders(tmp_path / "frames", grid, skip_unreadable=True)
+    assert (list(source.pieces()), source.left_out()) == ([], {"unreadable": 1})
+
+
 def test_a_truncated_image_is_named(grid: SegmentGrid, paint: Paint, tmp_path: Path) -> None:
     file = paint("7/0_0.png", size=(60, 60))
     file.write_bytes(file.read_bytes()[:2_000])

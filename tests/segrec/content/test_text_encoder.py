@@ -58,6 +58,16 @@ def test_identity_tells_pool_tokens_and_precision(bert: Path) -> None:
     np.testing.assert_allclose(_encode(encoders[3], TEXTS), _encode(encoders[0], TEXTS), atol=0.05)
 
 
+def test_a_model_of_another_language_is_noted(bert: Path) -> None:
+    """CLS, SEP and unknown: 3 of 5 tokens, then 3 of 12."""
+    encoder = _encoder(bert)
+    assert encoder.notes() == []
+    encoder.prepare(["xxx yyy zzz"])
+    assert encoder.notes() == ["60% of the tokens are unknown to the model: is it one of this language?"]
+    encoder.prepare(["hello good room sale price"])
+    assert encoder.notes() == []
+
+
 @pytest.mark.parametrize("max_tokens", [2, 65])
 def test_more_tokens_than_the_model_takes(bert: Path, max_tokens: int) -> None:
     with pytest.raises(ConfigError, match=rf"--max-tokens {max_tokens} is out of range for .* \(expected: 3 to 64\)"):
