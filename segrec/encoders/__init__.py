@@ -8,12 +8,17 @@ from segrec.encoders.ant_pivot import AntPivotEncoder
 from segrec.encoders.content_ctr import ContentCtr
 from segrec.encoders.encoder import Encoder
 from segrec.encoders.kuaihl import KuaiHL
+from segrec.encoders.one_step_highlight import HighlightCausal, HighlightGru, HighlightHierarchical, HighlightMlp
 from segrec.encoders.segment_interest import SegmentInterest
 from segrec.records import ConfigError
 
 ENCODERS: dict[str, type[Encoder]] = {
     "ant_pivot": AntPivotEncoder,
     "content_ctr": ContentCtr,
+    "highlight_causal": HighlightCausal,
+    "highlight_gru": HighlightGru,
+    "highlight_hierarchical": HighlightHierarchical,
+    "highlight_mlp": HighlightMlp,
     "kuaihl": KuaiHL,
     "segment_interest": SegmentInterest,
 }
