@@ -60,7 +60,7 @@ def klive_rooms(source: Path, segments: pl.DataFrame, files: KliveFiles, options
     if unknown.height:
         row = unknown.row(0, named=True)
         raise DataError(
-            files.files[row["file"]], f"line {row['line']}: live_id {row['item_id']} is not in {AUTHORS}",
+            files.files[row["file"]], f"line {row['line']}: live_id {row['item_id']} is not in live_id2aid.txt",
             found=f"{unknown.height:,} such rooms", expected="a line live_id, author_id for every room",
             fix=f"download {AUTHORS} again",
         )  # fmt: skip
