@@ -111,14 +111,15 @@ def test_the_same_seed_gives_the_same_file(live: DatasetFolder, make_scores: Mak
 
 @pytest.fixture
 def with_likes(live: DatasetFolder, tmp_path: Path) -> DatasetFolder:
-    """The live dataset with a count of likes."""
+    """The live dataset with a count of likes, and everybody entered."""
     likes = live.segments().collect().with_columns(likes=pl.col("comments") // 2)
-    rows = live.interactions().collect()
+    rows = live.interactions().collect().with_columns(is_click=pl.lit(1, pl.Int8))
     copy = tmp_path / "m3"
     (copy / "segments").mkdir(parents=True)
     (copy / "interactions" / "day=1").mkdir(parents=True)
     likes.write_parquet(copy / "segments" / "part-0.parquet")
     live.items().write_parquet(copy / "items.parquet")
+    live.segment_truth().write_parquet(copy / "truth_segments.parquet")
     rows.write_parquet(copy / "interactions" / "day=1" / "part-0.parquet")
     (copy / "dataset.json").write_text(live.meta.model_dump_json())
     return DatasetFolder.open(copy)
