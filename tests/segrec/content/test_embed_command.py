@@ -120,6 +120,29 @@ def test_the_datasets_own_texts(
     np.testing.assert_allclose(found[8, 1], _bert_cls(bert, "sale"), atol=2e-3)
 
 
+def test_a_short_video_and_its_frozen_end(
+    write_videos_dataset: Callable[..., DatasetFolder], make_video: Callable[..., Path], swin: Path,
+    segrec: Callable[..., Any], vectors_of: VectorsOf,
+) -> None:  # fmt: skip
+    """Frames begin at 0, 2 and 4 s, the last lasts to the end at 12 s: seven of nine moments show the same picture."""
+    dataset = write_videos_dataset({5: 12_000, 6: 5_000})
+    video = make_video("videos/5.mkv", "ffv1", ticks=[0, 2_000, 4_000, 11_950])
+    folder = video.parents[1]
+    code, out, _ = segrec("embed", dataset.path, "--visual", video.parent, "--model", swin)
+    assert code == 0
+    assert "contents: 9, distinct 3, encoded now 3\n" in out
+    assert "segments without content, so without a vector: 1 of 4\n" in out
+    found = vectors_of(dataset, "visual")
+    assert set(found) == {(5, 0), (5, 1), (5, 2)}
+    np.testing.assert_array_equal(found[5, 1], found[5, 2])
+    for name, number in (("a", 0), ("b", 1), ("c", 2)):
+        bits = np.repeat(np.unpackbits(np.array([number], np.uint8), bitorder="little") * 255, 8)
+        picture = np.broadcast_to(bits[None, :, None], (32, 64, 3))
+        Image.fromarray(np.ascontiguousarray(picture)).save(folder / f"{name}.png")
+    expected = _swin_mean(swin, [folder / f"{name}.png" for name in "abc"])
+    np.testing.assert_allclose(found[5, 0], expected, atol=1e-3)
+
+
 def test_an_existing_name_is_kept_unless_it_may_be_replaced(
     rooms: DatasetFolder, bert: Path, tmp_path: Path, segrec: Callable[..., Any], vectors_of: VectorsOf
 ) -> None:
