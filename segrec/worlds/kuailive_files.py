@@ -44,23 +44,26 @@ def write_kuailive(world: LiveWorld, folder: Path) -> None:
 
 
 def _rooms(world: LiveWorld, rng: np.random.Generator) -> pl.DataFrame:
-    """One row a room and p_date: some rooms stand on the next date as well, with the same times."""
+    """One row a room and p_date. A room that is on at midnight stands on both dates, on the first one with midnight as
+    its end (the partition's); some others stand on the next date as well, with the same times."""
     rooms, streamers = world.rooms, world.streamers
-    category = streamers.category[rooms.streamer]
-    day = (rooms.begin_ms + UTC_OFFSET_MS) // DAY_MS
-    again = np.flatnonzero(rng.random(len(day)) < world.config.kuailive.two_day_share)
+    day, last_day = (rooms.begin_ms + UTC_OFFSET_MS) // DAY_MS, (rooms.over_ms - 1 + UTC_OFFSET_MS) // DAY_MS
+    crossing = last_day > day
+    again = np.flatnonzero(crossing | (rng.random(len(day)) < world.config.kuailive.two_day_share))
     row = np.concatenate([np.arange(len(day)), again])
-    dates = pl.Series(np.concatenate([day, day[again] + 1]))
+    date = np.concatenate([day, day[again] + 1])
+    midnight = (date + 1) * DAY_MS - UTC_OFFSET_MS
+    category = streamers.category[rooms.streamer[row]]
     return pl.DataFrame(
         {
-            "p_date": pl.from_epoch(dates, time_unit="d").dt.strftime("%Y%m%d").cast(pl.Int64),
+            "p_date": pl.from_epoch(pl.Series(date), time_unit="d").dt.strftime("%Y%m%d").cast(pl.Int64),
             "live_id": rooms.item_id[row],
             "streamer_id": streamers.author_id[rooms.streamer[row]],
             "live_type": np.ones(len(row), np.int64),
             "start_timestamp": rooms.begin_ms[row],
-            "end_timestamp": rooms.over_ms[row],
-            "live_content_category": pl.Series([ACTIVITIES[each].name for each in category[row].tolist()]),
-            "live_name_id": category[row],
+            "end_timestamp": np.where(crossing[row], np.minimum(rooms.over_ms[row], midnight), rooms.over_ms[row]),
+            "live_content_category": pl.Series([ACTIVITIES[each].name for each in category.tolist()]),
+            "live_name_id": category,
         }
     ).sort("p_date", "live_id")
 

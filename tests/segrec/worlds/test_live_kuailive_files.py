@@ -60,16 +60,33 @@ def test_clicks_and_negatives_are_the_impressions(folder, live_world):
     assert told.rows() == made.rows()
 
 
-def test_some_rooms_stand_on_two_dates_with_the_same_times(folder, live_world):
-    rooms = pl.read_csv(folder / "room.csv")
-    once = rooms.unique("live_id")
-    assert 0 < rooms.height - once.height < 10
-    assert once.height == len(live_world.rooms.lengths)
-    for _, copies in rooms.group_by("live_id"):
-        assert copies.drop("p_date").unique().height == 1
-        assert copies["p_date"].n_unique() == copies.height
-    told = dict(rooms.select("live_id", "end_timestamp").iter_rows())
-    assert told == dict(zip(live_world.rooms.item_id.tolist(), live_world.rooms.over_ms.tolist(), strict=True))
+def test_some_rooms_stand_on_two_dates(folder, live_world):
+    rooms, made = pl.read_csv(folder / "room.csv"), live_world.rooms
+    once = rooms.group_by("live_id").agg(
+        pl.len(), pl.min("start_timestamp"), pl.min("end_timestamp").alias("first_end"), pl.max("end_timestamp")
+    )
+    assert dict(once.select("live_id", "start_timestamp").iter_rows()) == dict(
+        zip(made.item_id.tolist(), made.begin_ms.tolist(), strict=True)
+    )
+    assert dict(once.select("live_id", "end_timestamp").iter_rows()) == dict(
+        zip(made.item_id.tolist(), made.over_ms.tolist(), strict=True)
+    )
+    assert not rooms.select("live_id", "p_date").is_duplicated().any()
+    assert once["len"].max() == 2
+    assert 1 < (once["len"] == 2).sum() < 12
+
+
+def test_a_room_that_is_on_at_midnight_first_ends_there(make_live_world, tmp_path):
+    world = make_live_world("rooms.segments=300", "audience.exposures=1", "kuailive.two_day_share=0", "seed=2")
+    write_live(world, tmp_path / "made", format="kuailive")
+    table = pl.read_csv(tmp_path / "made" / "room.csv").sort("p_date")
+    made, eight_hours, day = world.rooms, 8 * 3_600_000, 24 * 3_600_000
+    crossing = (made.begin_ms + eight_hours) // day < (made.over_ms - 1 + eight_hours) // day
+    assert 0 < crossing.sum() < len(crossing)
+    for room, over in enumerate(made.over_ms.tolist()):
+        ends = table.filter(pl.col("live_id") == int(made.item_id[room]))["end_timestamp"].to_list()
+        midnight = (over + eight_hours) // day * day - eight_hours
+        assert ends == ([midnight, over] if crossing[room] else [over])
 
 
 def test_titles_are_indexed_by_the_rooms_name(folder):
