@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from segrec.losses.dtw import Minimum, check_minimum, dtw_of_columns
+from segrec.losses.dtw import Minimum, check_minimum, dtw
 from segrec.losses.time_orders import Omega, shuffled_orders, swapped_orders
 
 AlignmentMode = Literal["none", "dtw", "mtam", "mtam_released"]
@@ -46,9 +46,9 @@ def alignment_loss(
     is 0 (with a gradient of 0). A zero vector has cosine 0 with everything.
 
     `none`: 0. `dtw`: the positive is the true order. `mtam`: while `training`, two of the positive's `shuffled` side
-    are first exchanged (KuaiHL, Eq. 6, pictures; `omega`, `gamma`, `num_swaps` as in `swapped_orders`). `mtam_released`: the authors' code,
-    where the swap (omega `upper`) only changes what negatives may not equal: not the swapped order, while the true one
-    is allowed; it shuffles texts and adds 0.01 to the cosine's denominator.
+    are first exchanged (KuaiHL, Eq. 6, pictures; `omega`, `gamma`, `num_swaps` as in `swapped_orders`).
+    `mtam_released`: the authors' code, where the swap (omega `upper`) only changes what negatives may not equal: not
+    the swapped order, while the true one is allowed; it shuffles texts and adds 0.01 to the cosine's denominator.
     `per_segment` divides costs by the number of valid segments, for samples of unequal length to weigh alike.
     Computed in float32 (float64 if both are), also under autocast. Random draws come from `generator`.
 
@@ -73,10 +73,10 @@ def alignment_loss(
         orders_BNn, counted_BN = shuffled_orders(lengths_B, places, negatives, unlike=unlike, generator=generator)
         orders_BTn = torch.cat([positive_Bn.unsqueeze(1), orders_BNn], dim=1)
         by_text = released or shuffled == "text"
-        # DTW does not change when a table is transposed: the shuffled side is always the one of columns.
-        tables = reordered(1 - (cosines_Bnn.transpose(1, 2) if by_text else cosines_Bnn), orders_BTn)
-        lengths_M = lengths_B.repeat_interleave(orders_BTn.shape[1], output_size=tables.shape[2])
-        costs_BT = dtw_of_columns(tables, lengths_M, minimum=minimum, softness=softness).view(orders_BTn.shape[:2])
+        # DTW does not change when a table is transposed: the shuffled side is always the one of rows.
+        tables = reordered(1 - (cosines_Bnn if by_text else cosines_Bnn.transpose(1, 2)), orders_BTn)
+        lengths_M = lengths_B.repeat_interleave(orders_BTn.shape[1], output_size=tables.shape[0])
+        costs_BT = dtw(tables, lengths_M, minimum=minimum, softness=softness).view(orders_BTn.shape[:2])
         if per_segment:
             costs_BT = costs_BT / lengths_B.clamp(min=1).unsqueeze(1)
         return contrast(costs_BT / temperature, counted_BN)
@@ -103,32 +103,31 @@ def contrast(costs_BT: Tensor, counted_BN: Tensor) -> Tensor:
 
 
 def reordered(table_Bnn: Tensor, orders_BTn: Tensor) -> Tensor:
-    """(n, n, B * T): a sample's table in each of its orders, column j taken from column order[j]; tables innermost."""
+    """(B * T, n, n): a sample's table in each of its orders, row i taken from row order[i]."""
     found: Tensor = _Reordered.apply(table_Bnn, orders_BTn)  # type: ignore[no-untyped-call]
     return found
 
 
 class _Reordered(torch.autograd.Function):
-    """A gather whose backward gathers too, by the inverse orders: no scattered adds."""
+    """Copies of rows, whose backward copies rows too, by the inverse orders: no scattered adds."""
 
     @staticmethod
     def forward(ctx: Any, table_Bnn: Tensor, orders_BTn: Tensor) -> Tensor:
         ctx.save_for_backward(orders_BTn)
         samples, orders, places = orders_BTn.shape
-        gathered = table_Bnn.unsqueeze(1).expand(-1, orders, -1, -1).gather(3, _by_row(orders_BTn))
-        return gathered.reshape(samples * orders, places, places).permute(1, 2, 0).contiguous()
+        first_B11 = torch.arange(0, samples * places, places, device=orders_BTn.device).view(-1, 1, 1)
+        rows = table_Bnn.reshape(samples * places, places).index_select(0, (orders_BTn + first_B11).flatten())
+        return rows.view(samples * orders, places, places)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient_nnM: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient_Mnn: Tensor) -> tuple[Tensor, None]:
         (orders_BTn,) = ctx.saved_tensors
         samples, orders, places = orders_BTn.shape
-        gradient = gradient_nnM.permute(2, 0, 1).reshape(samples, orders, places, places)
-        return gradient.gather(3, _by_row(orders_BTn.argsort(dim=2))).sum(dim=1), None
-
-
-def _by_row(orders_BTn: Tensor) -> Tensor:
-    return orders_BTn.unsqueeze(2).expand(-1, -1, orders_BTn.shape[2], -1)
+        first = torch.arange(0, samples * orders * places, places, device=orders_BTn.device)
+        index = orders_BTn.argsort(dim=2) + first.view(samples, orders, 1)
+        rows = gradient_Mnn.reshape(samples * orders * places, places).index_select(0, index.flatten())
+        return rows.view(samples, orders, places, places).sum(dim=1), None
 
 
 def _valid_first(table_Bnn: Tensor, valid_Bn: Tensor) -> Tensor:

@@ -36,7 +36,14 @@ def dtw(
     if lengths_M.shape != (tables,):
         raise ValueError(f"lengths must be ({tables},) (found {tuple(lengths_M.shape)})")
     check_minimum(minimum, softness)
-    return dtw_of_columns(costs_Mnn.permute(1, 2, 0), lengths_M, minimum=minimum, softness=softness)
+    if costs_Mnn.dtype != torch.float64:
+        costs_Mnn = costs_Mnn.float()
+    if costs_Mnn.numel() == 0:
+        return costs_Mnn.sum(dim=(1, 2))
+    scale = softness if minimum == "soft" else 1.0
+    scaled_nnM = (costs_Mnn / scale).permute(1, 2, 0)
+    found: Tensor = _AntiDiagonals.apply(scaled_nnM, lengths_M, minimum == "soft")  # type: ignore[no-untyped-call]
+    return found * scale
 
 
 def check_minimum(minimum: Minimum, softness: float) -> None:
@@ -45,17 +52,6 @@ def check_minimum(minimum: Minimum, softness: float) -> None:
         raise ValueError(
             f"minimum must be one of {get_args(Minimum)} and softness above 0 (found {minimum!r}, {softness})"
         )
-
-
-def dtw_of_columns(costs_nnM: Tensor, lengths_M: Tensor, *, minimum: Minimum, softness: float) -> Tensor:
-    """`dtw` for tables that already lie innermost, unchecked."""
-    if costs_nnM.dtype != torch.float64:
-        costs_nnM = costs_nnM.float()
-    if costs_nnM.numel() == 0:
-        return costs_nnM.sum(dim=(0, 1))
-    scale = softness if minimum == "soft" else 1.0
-    found: Tensor = _AntiDiagonals.apply(costs_nnM / scale, lengths_M, minimum == "soft")  # type: ignore[no-untyped-call]
-    return found * scale
 
 
 class _AntiDiagonals(torch.autograd.Function):
