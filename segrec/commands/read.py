@@ -22,11 +22,15 @@ def read(
     *,
     out: Annotated[Path, typer.Option("--out", help="dataset folder to write")],
     valid_from: Annotated[str | None, typer.Option(help="first day of valid, YYYY-MM-DD in the source's clock")] = None,
-    test_from: Annotated[str | None, typer.Option(help="first day of test")] = None,
-    split: Annotated[str | None, typer.Option(help="time (default), users or published")] = None,
+    test_from: Annotated[
+        str | None, typer.Option(help="first day of test; live rooms are split by their start")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="time (default), users or published; klive: published (default) or time")
+    ] = None,
     only: Annotated[str | None, typer.Option(metavar="FLAG", help="keep rows whose FLAG is 1, e.g. is_click")] = None,
     columns: Annotated[Path | None, typer.Option(metavar="MAP.yaml", help="table: which column is what")] = None,
-    segment_ms: Annotated[int | None, typer.Option(help="length of a segment; default 5000")] = None,
+    segment_ms: Annotated[int | None, typer.Option(help="length of a segment; default 5000, kuailive 300000")] = None,
     with_month_averages: Annotated[
         bool, typer.Option("--with-month-averages", help="kuairand: read statistics that see the future")
     ] = False,
@@ -43,7 +47,7 @@ def read(
     vectors_type: Annotated[str, typer.Option(help="float32 or float16: how segment vectors are stored")] = "float32",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an existing dataset folder")] = False,
 ) -> None:
-    """Read a log into a dataset folder: checked, cut by day, sorted and split."""
+    """Read a log or live rooms into a dataset folder: checked, cut by day, joined by time, sorted and split."""
     from segrec.datasets import ReadOptions, find_reader, write_dataset
     from segrec.splitting import SplitRequest
 
