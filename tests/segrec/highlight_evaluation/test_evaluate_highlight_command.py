@@ -149,8 +149,14 @@ def test_kuailive_m3_refuses_what_saw_its_rooms(
     asked = [with_likes.path, "--out", tmp_path / "o.json", "--protocol", "kuailive_m3"]
     run = make_run("run")
     assert "echo" in evaluate(run, *asked), "fitted on the first 70% of rooms, measured on the last 20%"
+    late = make_scores("late/predictions.parquet").parent
+    meta = RunMeta(
+        kind="ranker", name="dcn_v2", seed=0, dataset="-", dataset_fingerprint=with_likes.meta.fingerprint,
+        trained_until_ms=10**13,
+    )  # fmt: skip
+    write_run_meta(late, meta)
     with pytest.raises(SegrecError, match="was trained on rooms as new as the measured ones"):
-        evaluate(run, *asked, "--split", "valid")
+        evaluate(late, *asked)
 
 
 BAD = {
