@@ -3,9 +3,10 @@
     python benchmarks/alignment_speed.py [--threads 1] [--full]
 
 Beside: one cell after the other, written in place into one tensor, all tables in one call (one sequence a call, as in
-that code's training, is slower still); negatives as lists of permutations, compared and indexed one by one, after a swap
-drawn by walking the whole table. At windows 64 and 192 the slow warping is timed on a few tables and on twice as many,
-and the line through both read at the number asked for; --full times all of them.
+that code's training, is slower still); negatives as lists of permutations, compared and indexed one by one, after a
+swap drawn by walking the whole table. At windows 64 and 192 the slow warping is timed on a few tables and on twice as
+many, and the line through both read at the number asked for: at window 64 that is too kind to it, as few tables fit the
+cache. --full times all tables. Fails if our warping grows faster than the window squared.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from segrec.losses.time_orders import shuffled_orders, swapped_orders
 SAMPLES, NEGATIVES, WIDTH = 48, 8, 512
 WINDOWS = {20: (432, 432), 64: (432, 24), 192: (8, 1)}  # tables, and how few the slow way is timed on
 GROWTH = (32, 64, 128, 192)
+STEEPEST = 2.4  # 2 and what caches add
 
 
 def cell_by_cell(tables: Tensor, softness: float = 0.1) -> Tensor:
@@ -152,6 +154,8 @@ def main() -> None:
         "alignment_speed", threads=asked.threads, full=asked.full, rows=rows, growth={"exponent": growth, **taken},
         losses_s=losses,
     )  # fmt: skip
+    if growth > STEEPEST:
+        raise SystemExit(f"seconds grow as window^{growth:.2f} (expected at most {STEEPEST})")
 
 
 def whole_losses() -> dict[str, float]:

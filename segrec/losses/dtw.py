@@ -69,11 +69,11 @@ class _AntiDiagonals(torch.autograd.Function):
         # Two anti-diagonals and one row ahead of the table, infinitely dear but for the one before cell (0, 0).
         sums = costs_nnM.new_full((last + 2, n + 1, tables), torch.inf)
         sums[0, 0] = 0.0
-        weights = costs_nnM.new_zeros((last, 3, n, tables))
+        weights = costs_nnM.new_empty((last, 3, n, tables))
         rows, weight_rows = sums.unbind(0), weights.unbind(0)
         step = _soft_step if soft else _hard_step
         for k in range(last):
-            low, high = max(0, k - n + 1), min(k, n - 1) + 1
+            low, high = _span(k, n)
             step(
                 rows[k][low:high],
                 rows[k + 1][low:high],
@@ -97,14 +97,19 @@ class _AntiDiagonals(torch.autograd.Function):
         flow[2 * ends, ends, torch.arange(tables, device=ends.device)] = torch.where(lengths_M > 0, gradient_M, 0.0)
         rows, weight_rows = flow.unbind(0), weights.unbind(0)
         for k in range(last - 2, -1, -1):
-            low, high = max(0, k - n + 1), min(k, n - 1) + 1
-            inner = min(high, n - 1)
-            below, right, across = rows[k][low:inner], rows[k][low:high], rows[k][low:inner]
-            below.addcmul_(weight_rows[k + 1][1, low + 1 : inner + 1], rows[k + 1][low + 1 : inner + 1])
-            right.addcmul_(weight_rows[k + 1][2, low:high], rows[k + 1][low:high])
-            if k + 2 < last:
-                across.addcmul_(weight_rows[k + 2][0, low + 1 : inner + 1], rows[k + 2][low + 1 : inner + 1])
+            low, high = _span(k, n)
+            for part, later, down in ((1, k + 1, 1), (2, k + 1, 0), (0, k + 2, 1)):
+                if later == last:
+                    continue
+                first, end = _span(later, n)
+                first, end = max(first, low + down), min(end, high + down)
+                rows[k][first - down : end - down].addcmul_(weight_rows[later][part, first:end], rows[later][first:end])
         return _unskew(flow), None, None
+
+
+def _span(k: int, n: int) -> tuple[int, int]:
+    """Rows [low, high) in which anti-diagonal k has cells; nothing else of a skewed table is written or read."""
+    return max(0, k - n + 1), min(k, n - 1) + 1
 
 
 def _soft_step(across: Tensor, above: Tensor, left: Tensor, cost: Tensor, *, out: Tensor, weights: Tensor) -> None:
@@ -130,7 +135,7 @@ def _hard_step(across: Tensor, above: Tensor, left: Tensor, cost: Tensor, *, out
 def _skew(table_nnM: Tensor) -> Tensor:
     """(K, n, M): row i of anti-diagonal k holds cell (i, k - i), by reading rows of width 2n as rows of 2n - 1."""
     n, _, tables = table_nnM.shape
-    wide = table_nnM.new_zeros((n, 2 * n, tables))
+    wide = table_nnM.new_empty((n, 2 * n, tables))
     wide[:, :n] = table_nnM
     return wide.view(2 * n * n, tables)[: n * (2 * n - 1)].view(n, 2 * n - 1, tables).transpose(0, 1)
 
@@ -138,7 +143,7 @@ def _skew(table_nnM: Tensor) -> Tensor:
 def _unskew(table_KnM: Tensor) -> Tensor:
     """(n, n, M): the inverse of `_skew`."""
     _, n, tables = table_KnM.shape
-    wide = table_KnM.new_zeros((2 * n * n, tables))
+    wide = table_KnM.new_empty((2 * n * n, tables))
     wide[: n * (2 * n - 1)].view(n, 2 * n - 1, tables).copy_(table_KnM.transpose(0, 1))
     return wide.view(n, 2 * n, tables)[:, :n]
 
