@@ -23,7 +23,11 @@ PAIRS = ("point", "point + L0", "point + L1", "point + L2", "point + L3")
 
 TABLES: dict[str, Sequence[tuple[str, Sequence[str], Sequence[str]]]] = {
     "live_content_ctr": (
-        ("ContentCTR, Table 1", (*SIMPLE, *RANKERS, *BODIES, "content_ctr:paper", "content_ctr:default", *ORACLES), LIVE),
+        (
+            "ContentCTR, Table 1",
+            (*SIMPLE, *RANKERS, *BODIES, "content_ctr:paper", "content_ctr:default", *ORACLES),
+            LIVE,
+        ),
         ("ContentCTR, Table 3", ("content_ctr:paper", *ABLATIONS), LIVE),
         ("ContentCTR, Table 4", (*PAIRS, "content_ctr:paper"), (*LIVE, "calibration_ratio")),
     ),
