@@ -120,9 +120,9 @@ class _Parts:
         return self.heights["item_id"]
 
     def index(self, name: str) -> pl.DataFrame:
-        """item_id, segment, source_row of all vectors `name`, in the source's order."""
+        """item_id, segment, source_row of all vectors `name`, in the source's order; can be asked for once."""
         empty = pl.DataFrame(schema={"item_id": pl.Int64, "segment": pl.Int32, "source_row": pl.Int64})
-        return pl.concat([empty, *self._index[name]]).sort("source_row")
+        return pl.concat([empty, *self._index.pop(name)]).sort("source_row")
 
 
 class _Starts:

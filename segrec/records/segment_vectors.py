@@ -79,33 +79,45 @@ def write_segment_vectors(
     :raises DataError: a chunk of another width, NaN or infinite values (row named), too many or too few rows.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    rows = index.height
-    if index.select("item_id", "segment").is_duplicated().any():
+    _write_index(folder, index)
+    _write_matrix(folder, chunks, index.height, dim, np.dtype(dtype))
+    meta = VectorsMeta(dim=dim, rows=index.height, dtype=dtype, model=model, sha256=_sha256(folder / "vectors.npy"))
+    (folder / "vectors.json").write_text(json.dumps(meta.model_dump(), indent=1) + "\n", encoding="utf-8")
+    return meta
+
+
+def _write_index(folder: Path, index: pl.DataFrame) -> None:
+    ordered = index.select("item_id", pl.col("segment").cast(pl.Int32), pl.col("row").cast(pl.Int64)).sort(
+        "item_id", "segment"
+    )
+    again = pl.all_horizontal(pl.col(name) == pl.col(name).shift(1) for name in ("item_id", "segment"))
+    if ordered.select(again.any()).item():
         raise DataError(
             folder, "an (item_id, segment) pair occurs twice in the vectors", fix="keep one vector a segment"
         )
-    out = np.lib.format.open_memmap(folder / "vectors.npy", mode="w+", dtype=np.dtype(dtype), shape=(rows, dim))
+    ordered.write_parquet(folder / "index.parquet", compression="zstd")
+
+
+def _write_matrix(
+    folder: Path, chunks: Iterable[npt.NDArray[np.floating]], rows: int, dim: int, dtype: np.dtype[np.floating]
+) -> None:
+    """vectors.npy, written as the chunks come: nothing of it stays in memory."""
     done = 0
-    for chunk in chunks:
-        if chunk.ndim != 2 or chunk.shape[1] != dim:
-            raise DataError(folder, "a vector has another width", found=chunk.shape, expected=f"(n, {dim})")
-        finite = np.isfinite(chunk).all(axis=1)
-        if not finite.all():
-            raise DataError(folder, f"vector of row {done + int(np.argmin(finite))} has a NaN or infinite value")
-        if done + len(chunk) > rows:
-            raise DataError(folder, "more vectors than index rows", found=f">= {done + len(chunk)}", expected=rows)
-        out[done : done + len(chunk)] = chunk
-        done += len(chunk)
+    with (folder / "vectors.npy").open("wb") as stream:
+        head = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (rows, dim)}
+        np.lib.format.write_array_header_1_0(stream, head)
+        for chunk in chunks:
+            if chunk.ndim != 2 or chunk.shape[1] != dim:
+                raise DataError(folder, "a vector has another width", found=chunk.shape, expected=f"(n, {dim})")
+            finite = np.isfinite(chunk).all(axis=1)
+            if not finite.all():
+                raise DataError(folder, f"vector of row {done + int(np.argmin(finite))} has a NaN or infinite value")
+            if done + len(chunk) > rows:
+                raise DataError(folder, "more vectors than index rows", found=f">= {done + len(chunk)}", expected=rows)
+            stream.write(np.ascontiguousarray(chunk, dtype=dtype).data)
+            done += len(chunk)
     if done != rows:
         raise DataError(folder, "fewer vectors than index rows", found=done, expected=rows)
-    out.flush()
-    del out
-    index.select("item_id", pl.col("segment").cast(pl.Int32), pl.col("row").cast(pl.Int64)).sort(
-        "item_id", "segment"
-    ).write_parquet(folder / "index.parquet", compression="zstd")
-    meta = VectorsMeta(dim=dim, rows=rows, dtype=dtype, model=model, sha256=_sha256(folder / "vectors.npy"))
-    (folder / "vectors.json").write_text(json.dumps(meta.model_dump(), indent=1) + "\n", encoding="utf-8")
-    return meta
 
 
 def _sha256(file: Path) -> str:
