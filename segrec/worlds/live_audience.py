@@ -79,7 +79,7 @@ def draw_audience(config: AudienceConfig, rng: np.random.Generator) -> Audience:
 def draw_exposures(
     config: AudienceConfig, audience: Audience, rooms: LiveRooms, streamers: Streamers, rng: np.random.Generator
 ) -> Exposures:
-    """Poisson many in each segment, by the streamer's popularity and the segment's length and nothing else: the
+    """Poisson many in each segment, by the streamer's popularity and the segment's length and nothing else: this
     count says nothing of the state. Users are independent draws from `audience.shown` of the streamer's category."""
     streamer = rooms.streamer[rooms.room]
     lasts = rooms.end_ms - rooms.start_ms

@@ -102,7 +102,7 @@ def draw_rooms(config: RoomsConfig, streamers: Streamers, rng: np.random.Generat
     n = config.rooms
     streamer = rng.permutation(np.arange(n) % len(streamers.author_id))
     lengths = rng.integers(max(3, config.segments // 2), config.segments + config.segments // 2 + 1, n)
-    begin = _begins(config, streamer, lengths, rng)
+    begin = _begins(config, streamers.joins, streamer, lengths, rng)
     order = np.argsort(begin, kind="stable")
     begin, streamer, lengths = begin[order], streamer[order], lengths[order]
     lasts = _segment_durations(config, int(lengths.sum()), rng)
@@ -134,11 +134,12 @@ def wandering(persistence: float, lengths: Ints, rng: np.random.Generator, width
     return inside
 
 
-def _begins(config: RoomsConfig, streamer: Ints, lengths: Ints, rng: np.random.Generator) -> Ints:
+def _begins(config: RoomsConfig, joins: Floats, streamer: Ints, lengths: Ints, rng: np.random.Generator) -> Ints:
     """(R,) by the daily rhythm; a streamer's later room waits until the earlier one is surely over."""
     n = len(streamer)
     hour = rng.choice(24, size=n, p=_HOURLY / _HOURLY.sum())
-    wanted = rng.integers(config.days, size=n) * DAY_MS + hour * HOUR_MS + rng.integers(HOUR_MS, size=n)
+    day = (config.days * (joins[streamer] + (1 - joins[streamer]) * rng.random(n))).astype(np.int64)
+    wanted = day * DAY_MS + hour * HOUR_MS + rng.integers(HOUR_MS, size=n)
     begin = FIRST_DAY_MS + wanted // 1000 * 1000
     free_ms: dict[int, int] = {}
     for row in np.argsort(begin, kind="stable").tolist():

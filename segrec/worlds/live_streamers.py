@@ -57,6 +57,9 @@ ACTIVITIES = (
 "A = 6 of them. Phrases are short comments as people write them: repeated signs, stickers in brackets, quotes, commas."
 
 
+_NEW_FROM = 0.8
+
+
 class StreamersConfig(Config):
     """Who is live."""
 
@@ -70,6 +73,8 @@ class StreamersConfig(Config):
     "Standard deviation of a streamer's general talent, in logits of a click and of a long view."
     talent_spread: NonNegativeFloat = 0.12
     "Standard deviation of the talent for one activity, in logits."
+    new_share: float = Field(default=0.05, ge=0, le=1)
+    "Share of streamers who are live in the last fifth of the days only: nothing older is known of them."
     popularity_spread: NonNegativeFloat = 0.4
     "Standard deviation of the logarithm of a streamer's exposure."
 
@@ -90,6 +95,8 @@ class Streamers:
     "(S, A) logits of a long view, general talent included."
     exposure: Floats
     "(S,) relative exposure, mean about 1."
+    joins: Floats
+    "(S,) share of the world's days that are over when the streamer comes: 0, or 0.8 for new ones."
 
     def transition(self) -> Floats:
         """(S, A, A) P(activity of the next segment | this one's): 1 / mean_segments of the time chosen anew from the
@@ -109,6 +116,7 @@ def draw_streamers(config: StreamersConfig, *, rooms: int, rng: np.random.Genera
     repertoire = rng.gamma(config.repertoire_focus * typical[category]) + 1e-6
     level = rng.multivariate_normal([0, 0], [[1, 0.5], [0.5, 1]], n) * config.level_spread
     talents = rng.normal(0, config.talent_spread, (2, n, activities))
+    new = rng.permutation(n) < round(config.new_share * n)
     return Streamers(
         author_id=rng.permutation(n).astype(np.int64),
         category=category,
@@ -116,4 +124,5 @@ def draw_streamers(config: StreamersConfig, *, rooms: int, rng: np.random.Genera
         click_talent=level[:, :1] + talents[0],
         stay_talent=level[:, 1:] + talents[1],
         exposure=np.exp(rng.normal(0, config.popularity_spread, n) - config.popularity_spread**2 / 2),
+        joins=np.where(new, _NEW_FROM, 0.0),
     )

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from segrec.worlds.live import LiveConfig
-from segrec.worlds.live_rooms import FIRST_DAY_MS, LiveRooms, RoomsConfig, draw_rooms, wandering
+from segrec.worlds.live_rooms import DAY_MS, FIRST_DAY_MS, LiveRooms, RoomsConfig, draw_rooms, wandering
 from segrec.worlds.live_streamers import ACTIVITIES, Streamers, StreamersConfig, draw_streamers
 
 
@@ -52,7 +52,9 @@ def test_segment_at_finds_every_segment_by_its_first_and_last_millisecond():
 def test_transition_by_hand():
     repertoire = np.full((1, 6), 0.1)
     repertoire[0, 0] = 0.5
-    streamers = Streamers(np.array([0]), np.array([0]), repertoire, np.zeros((1, 6)), np.zeros((1, 6)), np.ones(1))
+    streamers = Streamers(
+        np.array([0]), np.array([0]), repertoire, np.zeros((1, 6)), np.zeros((1, 6)), np.ones(1), np.zeros(1)
+    )
     transition = streamers.transition()[0]
     assert transition[0, 0] == pytest.approx(7 / 8 + 1 / 8 * 0.5)  # chat: chosen anew every 8 segments
     assert transition[0, 1] == pytest.approx(1 / 8 * 0.1)
@@ -79,6 +81,16 @@ def test_wandering_is_standard_normal_with_the_autocorrelation_it_is_told(persis
     assert path.std(axis=0) == pytest.approx(np.ones(12), abs=0.08)
     assert np.corrcoef(path[:, 3], path[:, 4])[0, 1] == pytest.approx(persistence, abs=0.08)
     assert np.corrcoef(path[:, 3], path[:, 5])[0, 1] == pytest.approx(persistence**2, abs=0.08)
+
+
+def test_new_streamers_come_in_the_last_fifth_of_the_days():
+    rng = np.random.default_rng(4)
+    streamers = draw_streamers(StreamersConfig(new_share=0.25), rooms=240, rng=rng)
+    rooms = draw_rooms(RoomsConfig(rooms=240, days=10), streamers, rng)
+    new = streamers.joins[rooms.streamer] > 0
+    assert (streamers.joins > 0).sum() == 10
+    assert rooms.begin_ms[new].min() >= FIRST_DAY_MS + 8 * DAY_MS
+    assert rooms.begin_ms[~new].min() < FIRST_DAY_MS + 2 * DAY_MS
 
 
 def test_excitement_mixes_what_is_seen_and_what_is_heard():

@@ -7,6 +7,8 @@ from scipy import stats
 
 from segrec.records import KEY
 from segrec.worlds.live import LiveWorld
+from segrec.worlds.live_audience import draw_exposures
+from segrec.worlds.live_sessions import comment_rates, excited_rates
 from segrec.worlds.live_streamers import ACTIVITIES
 
 COUNTED = {"comments": "comment_cnt", "likes": "like_cnt", "shares": "share_cnt", "gifts": "gift_cnt"}
@@ -133,12 +135,24 @@ def test_events_happen_while_the_user_watches(live_world, rows, name):
     assert (np.bincount(segment, minlength=len(rooms.start_ms)) == live_world.segments[name].to_numpy()).all()
 
 
-def test_events_come_at_the_rate_they_are_told(live_world):
-    config = live_world.config.sessions
-    minutes = live_world.impressions["watch_ms"].sum() / 60_000
-    lift = np.exp(config.talk_excitement**2 / 2)  # mean of exp(0.3 x standard normal)
-    for name, rate in {"likes": config.likes_per_minute, "gifts": config.gifts_per_minute}.items():
-        assert live_world.events[name].height == pytest.approx(rate * minutes * lift, rel=0.1)
+@pytest.mark.parametrize("name", ["likes", "gifts", "comments"])
+def test_events_come_at_the_rate_they_are_told(live_world, rows, name):
+    """Expected: the integral of the segments' rate over the time that each session lasts."""
+    config, rooms = live_world.config.sessions, live_world.rooms
+    rates = {
+        "likes": excited_rates(config, config.likes_per_minute, rooms),
+        "gifts": excited_rates(config, config.gifts_per_minute, rooms),
+        "comments": comment_rates(config, rooms, live_world.content),
+    }
+    expected = 0.0
+    for room, item in enumerate(rooms.item_id.tolist()):
+        own = rooms.room == room
+        at_ms = np.append(rooms.begin_ms[room], rooms.end_ms[own])
+        total = np.append(0, np.cumsum(rates[name][own] * np.diff(at_ms) / 60_000))
+        sessions = rows.filter(pl.col("item_id") == item, pl.col("is_click") == 1)
+        begun = sessions["time_ms"].to_numpy()
+        expected += (np.interp(begun + sessions["watch_ms"], at_ms, total) - np.interp(begun, at_ms, total)).sum()
+    assert abs(live_world.events[name].height - expected) < 4.5 * np.sqrt(expected)
 
 
 def test_nobody_comments_in_silence(live_world):
@@ -180,8 +194,14 @@ def test_counts_of_segments_are_those_of_impressions(live_world, rows):
 
 
 def test_exposure_counts_say_nothing_of_the_state(live_world):
-    """Only the streamer and the segment's length make them: given those, neither excitement nor activity does."""
-    rooms, streamers = live_world.rooms, live_world.streamers
-    expected = streamers.exposure[rooms.streamer[rooms.room]] * (rooms.end_ms - rooms.start_ms) / 30_000
-    share = live_world.segments["exposures"].to_numpy() / expected
-    assert abs(np.corrcoef(share, rooms.excitement)[0, 1]) < 0.15
+    """Only the streamer and the segment's length make them: what is left is Poisson noise."""
+    rooms, streamers, config = live_world.rooms, live_world.streamers, live_world.config.audience
+    exposures = draw_exposures(config, live_world.audience, rooms, streamers, np.random.default_rng(0))
+    counts = np.bincount(exposures.segment, minlength=len(rooms.start_ms))
+    expected = config.exposures * streamers.exposure[rooms.streamer[rooms.room]]
+    expected = expected * (rooms.end_ms - rooms.start_ms) / 30_000
+    off = (counts - expected) / np.sqrt(expected)
+    assert off.std() == pytest.approx(1, abs=0.08)
+    assert abs(np.corrcoef(off, rooms.excitement)[0, 1]) < 0.12
+    assert (exposures.at_ms >= rooms.start_ms[exposures.segment]).all()
+    assert (exposures.at_ms < rooms.end_ms[exposures.segment]).all()
