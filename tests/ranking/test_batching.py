@@ -1,5 +1,7 @@
 """Each row once an epoch, the same order for a seed, started at any batch; ids, bags and scores in the right row."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -114,6 +116,10 @@ def test_batch_by_hand():
         scores=(np.array([0.1, 0.2, 0.3], dtype=np.float32), np.array([0, 3, 3])),
         segments=np.array([3, 2], dtype=np.int32),
     )
+    assert make_batch(rows, ("user", "item", "tag"), 2, max_segments=2).weights is None
+    weighed = replace(rows, weights=np.array([0.5, 1.5], dtype=np.float32))
+    assert make_batch(weighed.take(np.array([1])), ("user", "item", "tag"), 2, max_segments=2).weights.tolist() == [1.5]
+    assert EncodedRows.concatenated([weighed, weighed]).weights.tolist() == [0.5, 1.5, 0.5, 1.5]
     batch = make_batch(rows, ("user", "item", "tag"), 2, max_segments=2)
     jagged = batch.sparse.to_dict()
     assert {name: jagged[name].to_dense()[row].tolist() for name, row in (("user", 1), ("item", 0), ("tag", 1))} == {

@@ -42,6 +42,24 @@ def test_by_hand():
     assert found[:, 1] == pytest.approx(np.log1p([0, 1, 2, 3, 0, 0]), abs=1e-5)
 
 
+def test_rates_as_labels_add_up_as_they_are():
+    train = rows([2, 2, 3], [0.25, 0.5, 1.0], [0, 1, 0])
+    rates = LabelRates.fit(lambda: [train], ["item"], {"item": 5}, base=0.5, strength=2.0, fractional=True)
+    found = unscaled(rates, rows([2, 2, 3], [0] * 3, [1, BINS, BINS]))
+    expected = [(0.25 + 1) / (1 + 2), (0.75 + 1) / (2 + 2), (1 + 1) / (1 + 2)]
+    assert found[:, 0] == pytest.approx(logit(np.array(expected)), abs=1e-5)
+
+
+def test_rates_as_labels_survive_their_file(tmp_path):
+    rates = LabelRates.fit(
+        lambda: [rows([2], [0.25], [0])], ["item"], {"item": 5}, base=0.5, strength=2.0, fractional=True
+    )
+    rates.save(tmp_path / "rates.safetensors")
+    again = LabelRates.load(tmp_path / "rates.safetensors")
+    assert (again.positives["item"] == rates.positives["item"]).all()
+    assert again.positives["item"][2, -1] == 0.25
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.integers(0, BINS - 1)), min_size=1, max_size=20), st.data()
 )

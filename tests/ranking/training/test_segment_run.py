@@ -5,8 +5,10 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from ranking.batching import RankingStream
 from ranking.cli import build_app, main
 from ranking.evaluated_models import common_label
+from ranking.label_rates import LabelRates
 from ranking.prediction import predict
 from ranking.rankers import RANKERS, find_ranker
 from ranking.training.loss import mean_cross_entropy
@@ -66,7 +68,7 @@ def test_the_answer_as_input_helps(live_dataset, tmp_path):
     losses = {}
     for leak in (False, True):
         _, result = train(
-            live_dataset, tmp_path / f"run{leak}", "wide_deep", "ctr", 0, epochs=12, learning_rate=0.01, allow_leak=leak
+            live_dataset, tmp_path / f"run{leak}", "wide_deep", "ctr", 0, epochs=6, learning_rate=0.02, allow_leak=leak
         )
         losses[leak] = result.best["LogLoss"]
     assert losses[True] < losses[False] - 0.001
@@ -77,6 +79,36 @@ def test_weights_change_the_fit(live_dataset, tmp_path):
     alike, _ = train(live_dataset, tmp_path / "alike", epochs=1, weight_by_trials=False)
     scores = [pl.read_parquet(run.path / "predictions.parquet")["score"] for run in (weighted, alike)]
     assert not scores[0].equals(scores[1])
+
+
+def test_streamers_get_rates_of_earlier_train_rows_and_rooms_do_not(live_dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr("ranking.training.ranker_data.RATED_ROWS", 5)
+    run, _ = train(live_dataset, tmp_path / "run", epochs=1)
+    rates = LabelRates.load(run.path / "label_rates.safetensors")
+    assert "author_id" in rates.rows
+    assert "item_id" not in rates.rows
+    assert 0 < rates.positives["author_id"].max() % 1 < 1  # rates add up, not clicks
+
+
+def test_stopped_run_goes_on_to_the_same_predictions(live_dataset, tmp_path, monkeypatch):
+    settings = {"epochs": 2, "batch_size": 128}
+    whole, _ = train(live_dataset, tmp_path / "whole", **settings)
+    plain = RankingStream.epoch
+
+    def broken(self, epoch, start=0):
+        if epoch == 1:
+            raise KeyboardInterrupt
+        return plain(self, epoch, start)
+
+    monkeypatch.setattr(RankingStream, "epoch", broken)
+    with pytest.raises(KeyboardInterrupt):
+        train(live_dataset, tmp_path / "stopped", **settings)
+    monkeypatch.setattr(RankingStream, "epoch", plain)
+    with pytest.raises(DataError, match="holds a stopped run with another config"):
+        train(live_dataset, tmp_path / "stopped", shift=0, **settings)
+    resumed, _ = train(live_dataset, tmp_path / "stopped", **settings)
+    first, second = (pl.read_parquet(run.path / "predictions.parquet") for run in (whole, resumed))
+    assert first.equals(second)
 
 
 def test_a_run_on_segments_answers_no_impressions(live_dataset, tmp_path):
