@@ -22,9 +22,7 @@ def read(
     *,
     out: Annotated[Path, typer.Option("--out", help="dataset folder to write")],
     valid_from: Annotated[str | None, typer.Option(help="first day of valid, YYYY-MM-DD in the source's clock")] = None,
-    test_from: Annotated[
-        str | None, typer.Option(help="first day of test; live rooms are split by their start")
-    ] = None,
+    test_from: Annotated[str | None, typer.Option(help="first day of test; live rooms: by their start")] = None,
     split: Annotated[
         str | None, typer.Option(help="time (default), users or published; klive: published (default) or time")
     ] = None,
@@ -39,7 +37,8 @@ def read(
         typer.Option(help="klive: applied = the file's lvtr is already the next segment's; none = it is not"),
     ] = None,
     utc_offset: Annotated[
-        float | None, typer.Option(metavar="HOURS", help="kuailive_m3: clock of datetimes without a zone; default 0")
+        float | None,
+        typer.Option(metavar="HOURS", help="kuailive_m3: clock of datetimes without a zone; default: found out"),
     ] = None,
     long_view_s: Annotated[
         int | None, typer.Option(metavar="SECONDS", help="live sessions: a long view lasts longer; default 60")

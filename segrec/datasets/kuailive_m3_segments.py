@@ -18,6 +18,7 @@ from segrec.datasets.columns import check_columns
 from segrec.datasets.live_groups import RoomGroups, RoomSpill
 from segrec.datasets.live_join import UNKNOWN_ROOM, GroupSegments, Seen
 from segrec.datasets.live_source import RowVectors
+from segrec.datasets.live_times import epoch_ms
 from segrec.datasets.parquet_stream import parquet_columns, parquet_frames
 from segrec.datasets.vector_file import vector_chunks, vector_width
 from segrec.records import DataError
@@ -48,10 +49,11 @@ class VectorRows:
         """item_id, end_ms, source_row in order, without the vectors."""
         done = 0
         for file in self.files:
+            before = done
             for frame in parquet_frames(file, ["live_stream_id", "timestamp"], _ROWS_AT_A_TIME):
                 yield frame.select(
                     item_id=whole_ids(frame["live_stream_id"], file),
-                    end_ms=frame["timestamp"].cast(pl.Int64),
+                    end_ms=epoch_ms(frame["timestamp"], file, 0.0, 1 + done - before),
                     source_row=pl.int_range(done, done + frame.height, dtype=pl.Int64),
                 )
                 done += frame.height

@@ -40,7 +40,7 @@ class ReadOptions(Config):
     label_shift: Literal["applied", "none"] | None = None
     "klive: whether the file's lvtr is already that of the next segment; None = not, assumed."
     utc_offset: Annotated[float, Field(ge=-14, le=14)] | None = None
-    "kuailive_m3: hours that datetimes without a zone are ahead of UTC; None = 0."
+    "kuailive_m3: hours that datetimes without a zone are ahead of UTC; None = 8 or 0, whichever fits the segments."
     long_view_s: PositiveInt | None = None
     "Live sessions: a long view lasts longer than this; None = 60 s."
 

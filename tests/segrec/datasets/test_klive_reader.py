@@ -18,13 +18,15 @@ from segrec.worlds.live_writers import write_live
 
 START_S = 685_138_930
 MARKS = {"tab": "\t", "comma": ",", "space": " ", "caret_a": "\x01"}
-JSON, BLANKS = "json", "numpy"
+JSON, BLANKS, QUOTED = "json", "numpy", "quoted"
 
 
 def _line(room, at_s, lvtr, visual, text, *, mark="\t", lists=JSON):
     def printed(values):
         array = np.array(values, np.float32)
-        return str(array.tolist()) if lists == JSON else np.array2string(array, max_line_width=30)
+        if lists == BLANKS:
+            return np.array2string(array, max_line_width=30)
+        return f'"{array.tolist()}"' if lists == QUOTED else str(array.tolist())
 
     return mark.join([str(room), str(at_s), str(lvtr), printed(visual), printed(text)])
 
@@ -63,7 +65,7 @@ def _read(folder, out, **options):
     return read_dataset("klive", folder, out, ReadOptions(**options), overwrite=True)
 
 
-@pytest.mark.parametrize(("mark", "lists", "header"), list(product(MARKS, (JSON, BLANKS), (False, True))))
+@pytest.mark.parametrize(("mark", "lists", "header"), list(product(MARKS, (JSON, BLANKS, QUOTED), (False, True))))
 def test_every_form_gives_the_same_folder(tmp_path, mark, lists, header):
     names = MARKS[mark].join(["live_id", "timestamp", "lvtr", "image_feaure", "text_feaure"]) if header else None
     plain = _read(_write(tmp_path / "plain", ROOMS), tmp_path / "one")

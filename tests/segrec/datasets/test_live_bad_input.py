@@ -161,6 +161,10 @@ M3 = {
         _parquet(PART, lambda frame: pl.concat([frame[:3], frame[3:].with_columns(cut)])),
         ["part0.parquet: row 3: the vector has another width (found: 5; expected: 128)"],
     ),
+    "segments in seconds": (
+        _parquet(PART, lambda frame: frame.with_columns(pl.col("timestamp") // 1000)),
+        ["part0.parquet: row 1, column 'timestamp': not a time", "milliseconds since 1970"],
+    ),
     "id a word": (
         _parquet(PART, lambda frame: frame.with_columns(live_stream_id=pl.lit("room"))),
         ["part0.parquet: column 'live_stream_id': not an id (found: room; expected: whole numbers)"],
