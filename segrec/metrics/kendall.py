@@ -1,4 +1,6 @@
-"""Kendall's tau-b inside groups of any sizes, exact, in O(n log n), without a loop over groups; and inside windows.
+"""Kendall's tau-b inside groups of any sizes, exact, without a loop over groups; and inside windows.
+
+Small groups are counted pair by pair side by side, large ones in O(n log n) by the bits of their ranks.
 
 tau = (P - Q) / sqrt((P + Q + T)(P + Q + U)) over the pairs of a group: P concordant, Q discordant, T tied in the
 prediction only, U tied in the truth only; pairs tied in both are in none (ContentCTR, arXiv 2306.14392, section 4.1).
@@ -14,6 +16,7 @@ from torch import Tensor
 
 from segrec.metrics.binary_outcomes import Values, as_tensor
 from segrec.metrics.groups import Groups, changes, paired_values
+from segrec.metrics.kendall_small import LARGEST, small_group_pairs
 
 
 @dataclass(frozen=True)
@@ -59,9 +62,19 @@ def kendall_counts(predictions: Values, targets: Values, offsets: Values | None 
     """
     predicted, target = paired_values(predictions, targets)
     groups = Groups.of(offsets, predicted)
-    rows = _of_rows(predicted, target, groups)
-    # Each pair stands at both of its rows.
-    return KendallCounts(*(groups.sums(groups.of_row, counts) // 2 for counts in rows.parts))
+    small = groups.sizes <= LARGEST
+    if not (predicted.is_floating_point() and target.is_floating_point()) or not bool(small.any()):
+        return _of_groups(predicted, target, groups)
+    counts = torch.zeros((4, len(small)), dtype=torch.int64, device=predicted.device)
+    chosen = small.nonzero()[:, 0]
+    alike, both, moves, differs = small_group_pairs(predicted, target, groups, chosen)
+    counts[:, chosen] = torch.stack([alike, both - alike, differs - both, moves - both])
+    if not bool(small.all()):
+        rows = ~small[groups.of_row]
+        offsets_of_rest = torch.nn.functional.pad(groups.sizes[~small].cumsum(0), (1, 0))
+        rest = _of_groups(predicted[rows], target[rows], Groups.of(offsets_of_rest, predicted[rows]))
+        counts[:, ~small] = torch.stack(rest.parts)
+    return KendallCounts(*counts)
 
 
 def kendall_of_rows(predictions: Values, targets: Values, offsets: Values | None = None) -> KendallCounts:
@@ -117,6 +130,12 @@ def kendall_windows(
             # Pairs (j, j + lag) of the window that ends at row t: j from t - window + 1 to t - lag.
             total += running[last - lag + 1] - running[last - window + 1]
     return KendallCounts(*counts), last
+
+
+def _of_groups(predicted: Tensor, target: Tensor, groups: Groups) -> KendallCounts:
+    rows = _of_rows(predicted, target, groups)
+    # Each pair stands at both of its rows.
+    return KendallCounts(*(groups.sums(groups.of_row, counts) // 2 for counts in rows.parts))
 
 
 def _of_rows(predicted: Tensor, target: Tensor, groups: Groups) -> KendallCounts:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
+from segrec.metrics import kendall_small
 from segrec.metrics.kendall import (
     KendallCounts,
     kendall_counts,
@@ -141,6 +142,24 @@ def test_what_is_refused(case: str) -> None:
     arguments, message = BAD[case]
     with pytest.raises(ValueError, match=message):
         kendall_counts(*arguments)
+
+
+@given(GROUPS)
+@settings(max_examples=30, deadline=None)
+def test_small_and_large_groups_are_counted_alike(groups: list[list[tuple[float, float]]]) -> None:
+    """Whole numbers, and groups too large to be counted side by side, go by ranks."""
+    predicted, target, offsets = columns(groups)
+    whole = [np.unique(column, return_inverse=True)[1] for column in (predicted, target)]
+    assert told(kendall_counts(*whole, offsets)) == told(kendall_counts(predicted, target, offsets))
+
+
+def test_blocks_of_groups_of_very_different_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kendall_small, "_CELLS_AT_ONCE", {"cpu": 64, "cuda": 64})
+    draw, sizes = np.random.default_rng(7), [1, 256, 3, 0, 257, 2, 40, 3, 3, 90]
+    offsets = np.append(0, np.cumsum(sizes))
+    predicted, target = (draw.integers(0, 6, offsets[-1]) / 5 for _ in range(2))
+    expected = [by_pairs(list(zip(predicted[a:b], target[a:b], strict=True))) for a, b in pairwise(offsets)]
+    assert told(kendall_counts(predicted, target, offsets)) == expected
 
 
 def test_a_window_of_one_is_refused() -> None:
