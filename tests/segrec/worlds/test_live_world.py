@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.stats import kendalltau
 from sklearn.linear_model import RidgeCV
 
@@ -74,6 +76,31 @@ def test_extreme_worlds_are_worlds(make_live_world, settings):
     assert truth.select(pl.col("ctr", "lvtr", "ctr_next", "lvtr_next").is_between(0, 1).all()).row(0) == (True,) * 4
     assert truth.height == world.segments.height == len(world.content.visual)
     assert (world.segments["viewers"] >= 0).all()
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    rooms=st.integers(1, 4), segments=st.integers(3, 9), users=st.integers(1, 12), exposures=st.floats(0.02, 8),
+    lag=st.integers(0, 5), lead=st.integers(0, 5), share=st.floats(0, 0.9), seed=st.integers(0, 99),
+)  # fmt: skip
+def test_any_world_agrees_with_itself(*, rooms, segments, users, exposures, lag, lead, share, seed):
+    world = make_live(LiveConfig.checked({
+        "seed": seed,
+        "rooms": {"rooms": rooms, "segments": segments, "varying_share": share},
+        "audience": {"users": users, "exposures": exposures},
+        "content": {"largest_lag": lag, "largest_lead": lead, "frozen_share": share, "silent_share": share},
+    }))  # fmt: skip
+    table, truth, shown = world.segments, world.truth_segments, world.impressions
+    assert table["exposures"].sum() == shown.height == world.truth.height
+    assert table["clicks"].sum() == shown["is_click"].sum() == (shown["watch_ms"] > 0).sum()
+    assert (table["long_views"] <= table["entries"]).all()
+    assert (table["entries"] <= table["clicks"]).all()
+    assert (table["clicks"] <= table["viewers"]).all()
+    for rate in ("ctr", "lvtr", "ctr_next", "lvtr_next"):
+        assert truth[rate].is_between(0, 1).all()
+    assert truth.select("item_id", "end_ms").equals(table.select("item_id", "end_ms"))
+    assert (world.rooms.room[world.content.spoken_of] == world.rooms.room).all()
+    assert not np.isnan(world.content.visual).any()
 
 
 def test_highlights_are_the_top_share_of_each_room(live_world):
