@@ -62,7 +62,7 @@ class Stream:
             (
                 room,
                 LiveSegment(
-                    start, start + SEGMENT_MS, room % 5, {"visual": visual, "text": text}, self.counters,
+                    start, start + SEGMENT_MS, room, {"visual": visual, "text": text}, self.counters,
                     {"ctr": (0.1, 100.0)},
                 ),
             )

@@ -38,5 +38,8 @@ class Scales:
 
     def scaled(self, dense: FloatArray) -> FloatArray:
         """(V, F) standardised and cut; unknown values become the mean."""
-        scaled = np.clip((dense - self.means) / self.deviations, -_CLIP, _CLIP)
-        return np.where(np.isfinite(scaled), scaled, 0.0).astype(np.float32)
+        scaled = dense - self.means
+        scaled /= self.deviations
+        np.clip(scaled, -_CLIP, _CLIP, out=scaled)
+        np.copyto(scaled, 0.0, where=np.isnan(scaled))
+        return scaled.astype(np.float32, copy=False)

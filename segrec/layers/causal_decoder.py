@@ -119,24 +119,28 @@ class CausalDecoder(nn.Module):
 
         return self._through(x, attend)
 
+    @torch.no_grad()
     def step(self, x: Tensor, state: DecoderState, slots: Tensor) -> Tensor:
         """(M, d) -> (M, d): the next row of the run in each of `slots` (M different ones), O(window) work a row.
 
-        Writes its keys and values into `state`. Equal to that row of `banded` over the whole run.
+        Writes its keys and values into `state`. Equal to that row of `banded` over the whole run; no dropout, no
+        gradient.
         """
         age = state.ages(slots)
         seen = (age <= state.seen[slots].unsqueeze(1))[:, None, None]
 
         def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-            keys, values = state.write(layer, slots, key, value)
-            mask = self._mask(layer, seen, age.unsqueeze(1), query.dtype)
-            found = F.scaled_dot_product_attention(
-                self._split(query).unsqueeze(2),
-                self._split(keys).transpose(1, 2),
-                self._split(values).transpose(1, 2),
-                attn_mask=mask,
-            )
-            return found.flatten(1)
+            state.write(layer, slots, key, value)
+            mask, queries = self._mask(layer, seen, age.unsqueeze(1), query.dtype), self._split(query).unsqueeze(2)
+            found = []
+            for part in state.parts(len(slots)):
+                keys, values = (self._split(held) for held in state.held(layer, slots[part], query.dtype))
+                found.append(
+                    F.scaled_dot_product_attention(
+                        queries[part], keys.transpose(1, 2), values.transpose(1, 2), attn_mask=mask[part]
+                    )
+                )
+            return torch.cat(found).flatten(1) if found else query
 
         out = self._through(x, attend)
         state.advance(slots)

@@ -8,6 +8,9 @@ from typing import Self
 import torch
 from torch import Tensor
 
+_CACHED_BYTES = 2**20
+"Keys and values gathered from rings at a time: half of a core's second-level cache, or less."
+
 
 @dataclass(frozen=True)
 class DecoderState:
@@ -54,14 +57,23 @@ class DecoderState:
         """
         return (self.seen[slots].unsqueeze(1) - torch.arange(self.window, device=slots.device)) % self.window
 
-    def write(self, layer: int, slots: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Stores the coming row's key and value, (M, d) each; returns what the rings then hold, (M, window, d)."""
+    def write(self, layer: int, slots: Tensor, key: Tensor, value: Tensor) -> None:
+        """Stores the coming row's key and value, (M, d) each."""
         place = self.seen[slots] % self.window
-        found = []
-        for ring, row in ((self.keys[:, layer], key), (self.values[:, layer], value)):
-            ring[slots, place] = row.to(ring.dtype)
-            found.append(ring.index_select(0, slots).to(row.dtype))
-        return found[0], found[1]
+        for ring, row in ((self.keys, key), (self.values, value)):
+            ring[slots, layer, place] = row.to(ring.dtype)
+
+    def held(self, layer: int, slots: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Keys and values that the rings of `slots` hold, (M, window, d) each."""
+        keys, values = (ring[:, layer].index_select(0, slots).to(dtype) for ring in (self.keys, self.values))
+        return keys, values
+
+    def parts(self, rows: int) -> list[slice]:
+        """Rows of a step cut so that what is gathered from the rings of one part stays in a core's cache."""
+        if self.keys.device.type != "cpu":
+            return [slice(0, rows)]
+        size = max(_CACHED_BYTES // (2 * self.window * self.keys.shape[3] * 4), 1)
+        return [slice(first, first + size) for first in range(0, rows, size)]
 
     def advance(self, slots: Tensor) -> None:
         """The coming row of each slot has been written in all layers."""

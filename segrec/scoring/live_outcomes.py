@@ -5,7 +5,7 @@ Legend: S slots, M rooms of a call, N rates. A pair is (successes, trials).
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_right, insort
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -97,8 +97,7 @@ class StreamerPasts:
     def add(self, streamer: str, rate: int, known_ms: int, pair: tuple[float, float]) -> None:
         """An outcome in one of the streamer's rooms, to be looked at from `known_ms` on."""
         newer = self._pasts.setdefault((streamer, rate), _Past()).newer
-        row = (known_ms, *pair)
-        newer.insert(bisect_right(newer, row), row)
+        insort(newer, (known_ms, *pair))
 
     def as_of(self, streamer: str, time_ms: int) -> DoubleArray:
         """(N, 2) sums known at that time."""

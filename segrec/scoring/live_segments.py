@@ -139,10 +139,10 @@ def pair_of(columns: KnownColumns, rate: str, value: float, trials: float | None
 
 def _pairs(segments: Sequence[LiveSegment], columns: KnownColumns) -> DoubleArray:
     found = np.full((len(segments), len(columns.rates), 2), np.nan)
-    for row, segment in enumerate(segments):
-        for rate, (value, trials) in segment.rates.items():
-            number, *pair = pair_of(columns, rate, value, trials)
-            found[row, number] = pair
+    for rate in set().union(*(segment.rates for segment in segments)):
+        told = [(row, *segment.rates[rate]) for row, segment in enumerate(segments) if rate in segment.rates]
+        pairs = [pair_of(columns, rate, value, trials) for _, value, trials in told]
+        found[[row for row, *_ in told], pairs[0][0]] = [pair[1:] for pair in pairs]
     return found
 
 
@@ -154,17 +154,17 @@ def _check_names(pushes: Sequence[tuple[RoomId, LiveSegment]], known: Mapping[st
 
 def _vectors(pushes: Sequence[tuple[RoomId, LiveSegment]], name: str, width: int) -> FloatArray:
     found = np.full((len(pushes), width), np.nan, np.float32)
-    there = []
+    missing = np.zeros(len(pushes), bool)
     for row, (room, segment) in enumerate(pushes):
         vector = segment.vectors.get(name)
         if vector is None:
+            missing[row] = True
             continue
         if np.shape(vector) != (width,):
             raise ConfigError(f"vector {name!r} of room {room!r} has shape {np.shape(vector)} (expected: ({width},))")
         found[row] = vector
-        there.append(row)
-    broken = ~np.isfinite(found[there]).all(axis=1)
+    broken = ~(np.isfinite(found).all(axis=1) | missing)
     if broken.any():
-        room = pushes[there[int(broken.argmax())]][0]
+        room = pushes[int(broken.argmax())][0]
         raise ConfigError(f"vector {name!r} of room {room!r} has a NaN or infinite value; leave it out instead")
     return found
