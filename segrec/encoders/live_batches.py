@@ -6,7 +6,7 @@ columns of what is known.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -59,14 +59,16 @@ class LiveBatch:
     "Rates to learn; NaN where there is none, and on padding."
     trials_Bn: Tensor
     "Trials behind them; NaN = unknown."
+    side_values_BnS: Tensor
+    "Side targets' rates, likewise; S may be 0."
+    side_trials_BnS: Tensor
 
     def to(self, device: torch.device) -> Self:
         """The batch on `device`."""
         runs = None if self.run_offsets is None else self.run_offsets.to(device)
-        samples, valid, values, trials = (
-            part.to(device) for part in (self.samples_Bn, self.valid_Bn, self.values_Bn, self.trials_Bn)
-        )
-        return type(self)(self.segments.to(device), samples, valid, runs, values, trials)
+        rates = (self.values_Bn, self.trials_Bn, self.side_values_BnS, self.side_trials_BnS)
+        places = (self.samples_Bn.to(device), self.valid_Bn.to(device))
+        return type(self)(self.segments.to(device), *places, runs, *(part.to(device) for part in rates))
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,8 @@ class LiveTable:
     "(T, F)"
     run_offsets: IntArray
     target: RateTarget | None = None
+    sides: Sequence[RateTarget] = ()
+    "What is learned beside the target."
 
     def segments(self, rows: IntArray) -> SegmentInputs:
         """The segments at `rows`."""
@@ -163,10 +167,14 @@ class LiveTable:
         else:
             distinct, found = np.unique(rows, return_inverse=True)
             places = np.where(valid, found.reshape(rows.shape), 0)
-        values, trials = self._targets(rows, valid)
+        nothing = torch.full(rows.shape, torch.nan)
+        values, trials = nothing, nothing
+        if self.target is not None:
+            values, trials = (part.squeeze(-1) for part in self._targets([self.target], rows, valid))
+        side_values, side_trials = self._targets(self.sides, rows, valid)
         return LiveBatch(
             self.segments(distinct), torch.from_numpy(places), torch.from_numpy(valid), runs,
-            torch.from_numpy(values), torch.from_numpy(trials),
+            values, trials, side_values, side_trials,
         )  # fmt: skip
 
     def runs(self, segments: int) -> Iterator[tuple[slice, LiveBatch]]:
@@ -177,9 +185,12 @@ class LiveTable:
             first, last = self.run_offsets[runs[0]], self.run_offsets[runs[-1] + 1]
             yield slice(first, last), self.batch(Samples(self.run_offsets[runs], lengths[runs]), banded=True)
 
-    def _targets(self, rows: IntArray, valid: npt.NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
-        if self.target is None:
-            nothing = np.full(rows.shape, np.nan, np.float32)
-            return nothing, nothing
-        values = np.where(valid, self.target.values[rows], np.nan).astype(np.float32)
-        return values, np.where(valid, self.target.trials[rows], np.nan).astype(np.float32)
+    @staticmethod
+    def _targets(targets: Sequence[RateTarget], rows: IntArray, valid: npt.NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
+        """(B, n, S) rates and trials at `rows`, NaN on padding."""
+        found = []
+        for part in ("values", "trials"):
+            columns = [np.where(valid, getattr(target, part)[rows], np.nan) for target in targets]
+            stacked = np.stack(columns, axis=-1) if columns else np.zeros((*rows.shape, 0))
+            found.append(torch.from_numpy(stacked.astype(np.float32)))
+        return found[0], found[1]

@@ -10,6 +10,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 
 from segrec.fitting import FitConfig
 from segrec.layers.segment_fusion import FusionKind
+from segrec.losses.time_orders import Omega
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Modality = Literal["item", "visual", "text"]
@@ -34,6 +35,7 @@ PAPER: Mapping[str, Any] = {
     "weight_point": 0.65,
     "weight_align": 0.15,
     "weight_pair": 0.2,
+    "weight_side": 0.0,
     "pair": "L1",
     "weighting": "none",
     "min_viewers": 60,
@@ -57,7 +59,7 @@ class LiveConfig(FitConfig):
     label_shift: Literal[0, 1] = 0
     "0: the rate of the segment itself; 1: of the next one."
 
-    batch_size: PositiveInt = 16
+    batch_size: PositiveInt = 8
     "Samples of one step: windows, or pieces of rooms."
     epochs: PositiveInt = 12
     patience: PositiveInt | None = 4
@@ -86,11 +88,11 @@ class LiveConfig(FitConfig):
     width: Annotated[int, Field(gt=0, multiple_of=4)] = 64
     heads: PositiveInt = 4
     fusion_layers: PositiveInt = 1
-    layers: PositiveInt = 2
+    layers: PositiveInt = 1
     "Of the causal decoder."
     feedforward: PositiveInt | None = None
     "Inside the feed-forward layers; null: 4 x width."
-    dropout: Share = 0.1
+    dropout: Share = 0.2
     window: Annotated[int, Field(ge=2)] = 20
     "Segments that a decoder layer looks at, the current one included; length of a sample of `windows`."
     relative_positions: bool = True
@@ -102,11 +104,11 @@ class LiveConfig(FitConfig):
 
     known: bool = True
     "Inputs from what is known so far: past rates of the room and its streamer, counters, time since the start."
-    min_count: PositiveInt = 2
+    min_count: PositiveInt = 1
     "Streamers with fewer train rooms share the row of unseen ones."
-    hide_ids: Share = 0.3
+    hide_ids: Share = 0.1
     "Share of streamers that look unseen in a training step, so that unseen ones mean something."
-    id_learning_rate: PositiveFloat = 0.02
+    id_learning_rate: PositiveFloat = 0.1
     "Row-wise Adagrad of the streamers' table."
 
     samples: Literal["rooms", "windows"] = "rooms"
@@ -122,11 +124,19 @@ class LiveConfig(FitConfig):
     weight_point: NonNegativeFloat = 1.0
     weight_align: NonNegativeFloat = 0.15
     weight_pair: NonNegativeFloat = 0.0
+    weight_side: NonNegativeFloat = 2.0
+    "Of the side targets: all known rates of this segment and the next, learned beside the score; 0: none."
     pair: PairLoss = "L1"
     sigma: PositiveFloat = 10.0
     align: AlignKind = "none"
     negatives: PositiveInt = 8
     "Shuffled sequences beside each true one in the alignment loss."
+    temperature: PositiveFloat = 1.0
+    "Of the alignment loss; the papers name none."
+    omega: Omega = "all"
+    "Which pairs mtam may exchange; upper: text earlier than its frame only, as in the authors' code."
+    gamma: PositiveFloat = 0.1
+    "Temperature of mtam's draw; the paper names none."
 
     @model_validator(mode="before")
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -15,6 +15,7 @@ from segrec.encoders.live_batches import Content, LiveTable, SegmentInputs
 from segrec.encoders.live_config import LiveConfig
 from segrec.encoders.live_known import KnownColumns, known_table
 from segrec.encoders.live_network import LiveShape
+from segrec.encoders.live_pulls import learned_columns
 from segrec.encoders.scales import Scales
 from segrec.encoders.streamer_vectors import StreamerVectors
 from segrec.records import DataError, DatasetFolder, SegmentVectors
@@ -39,6 +40,8 @@ class LiveInputs:
     columns: KnownColumns | None
     known_scales: Scales
     base_logit: float
+    side_logits: tuple[float, ...]
+    "Of each side target."
 
     @classmethod
     def learn(
@@ -48,13 +51,13 @@ class LiveInputs:
         dataset = train.dataset
         contents = {name: dataset.vectors(vectors) for name, vectors in content_names(config, dataset).items()}
         scales = {name: _content_scales(config, train, vectors) for name, vectors in contents.items()}
-        columns = KnownColumns.of(train, config.label_shift) if config.known else None
+        columns = learned_columns(train, config.label_shift, history) if config.known else None
         raw = known_table(train, columns, history) if columns is not None else _no_columns(train)
-        rate = float(np.clip(np.average(target.values[target.known], weights=_weights(target)), 1e-4, 1 - 1e-4))
-        base = float(np.log(rate) - np.log1p(-rate))
+        sides = side_targets(config, train)
+        side_logits = tuple(_mean_logit(side) for side in sides)
         streamers = _streamers(config, train, outside)
-        inputs = cls(config, streamers, scales, columns, Scales.of(raw), base)
-        return inputs, inputs._table(train, raw, contents, target)
+        inputs = cls(config, streamers, scales, columns, Scales.of(raw), _mean_logit(target), side_logits)
+        return inputs, replace(inputs._table(train, raw, contents), target=target, sides=sides)
 
     def shape(self, outside: StreamerVectors | None) -> LiveShape:
         """Sizes of the network."""
@@ -64,9 +67,10 @@ class LiveInputs:
             vector_widths={name: len(scales.means) for name, scales in self.content_scales.items()},
             known_width=len(self.known_scales.means),
             base_logit=self.base_logit,
+            side_logits=self.side_logits,
         )
 
-    def encode(self, rooms: Rooms, dataset: DatasetFolder, target: RateTarget | None = None) -> LiveTable:
+    def encode(self, rooms: Rooms, dataset: DatasetFolder) -> LiveTable:
         """Rooms of `dataset` as a table.
 
         :raises DataError: vectors that it was fitted on are missing, or have another width.
@@ -74,7 +78,7 @@ class LiveInputs:
         raw = _no_columns(rooms)
         if self.columns is not None:
             raw = known_table(rooms, self.columns, Rooms.of(dataset))
-        return self._table(rooms, raw, self._contents(dataset), target)
+        return self._table(rooms, raw, self._contents(dataset))
 
     def segment_inputs(
         self, contents: Mapping[str, FloatArray], authors: pl.Series | IntArray, known_MF: FloatArray | None = None
@@ -89,10 +93,14 @@ class LiveInputs:
         """
         vectors, present = [], []
         for name, scales in self.content_scales.items():
-            raw = contents.get(name, np.full((len(authors), len(scales.means)), np.nan, np.float32))
+            raw = contents.get(name)
+            if raw is None:
+                raw = np.full((len(authors), len(scales.means)), np.nan, np.float32)
             _check_width(f"vectors of modality {name!r}", raw.shape[1], len(scales.means))
             there = np.asarray(np.isfinite(raw).all(axis=1))
-            vectors.append(torch.from_numpy(np.where(there[:, None], scales.scaled(raw), 0.0).astype(np.float32)))
+            scaled = scales.scaled(raw)
+            scaled[~there] = 0.0
+            vectors.append(torch.from_numpy(scaled))
             present.append(torch.from_numpy(there))
         raw_known = np.full((len(authors), len(self.known_scales.means)), np.nan, np.float32)
         raw_known = raw_known if known_MF is None else known_MF
@@ -110,9 +118,7 @@ class LiveInputs:
             _check_width(f"{found[name].folder}", found[name].meta.dim, len(scales.means))
         return found
 
-    def _table(
-        self, rooms: Rooms, raw: FloatArray, contents: Mapping[str, SegmentVectors], target: RateTarget | None
-    ) -> LiveTable:
+    def _table(self, rooms: Rooms, raw: FloatArray, contents: Mapping[str, SegmentVectors]) -> LiveTable:
         return LiveTable(
             contents={
                 name: Content(vectors, rooms.vector_rows(vectors), self.content_scales[name])
@@ -121,8 +127,16 @@ class LiveInputs:
             author=self._codes(rooms.frame["author_id"]),
             known=self.known_scales.scaled(raw),
             run_offsets=rooms.run_offsets,
-            target=target,
         )
+
+
+def side_targets(config: LiveConfig, rooms: Rooms) -> tuple[RateTarget, ...]:
+    """All rates of each segment and of the next one, but the target itself and what is known nowhere."""
+    if config.weight_side == 0:
+        return ()
+    asked = [(rate, shift) for rate in rooms.dataset.meta.rates for shift in (0, 1)]
+    found = [rooms.target(*side) for side in asked if side != (config.target, config.label_shift)]
+    return tuple(side for side in found if side.known.any())
 
 
 def content_names(config: LiveConfig, dataset: DatasetFolder) -> dict[str, str]:
@@ -157,9 +171,11 @@ def _content_scales(config: LiveConfig, train: Rooms, vectors: SegmentVectors) -
     return Scales.of(vectors.matrix[rows[:: max(len(rows) // _SCALED_BY, 1)]].astype(np.float32))
 
 
-def _weights(target: RateTarget) -> FloatArray:
+def _mean_logit(target: RateTarget) -> float:
     trials = np.nan_to_num(target.trials[target.known])
-    return trials if trials.sum() > 0 else np.ones_like(trials)
+    weights = trials if trials.sum() > 0 else np.ones_like(trials)
+    rate = float(np.clip(np.average(target.values[target.known], weights=weights), 1e-4, 1 - 1e-4))
+    return float(np.log(rate) - np.log1p(-rate))
 
 
 def _no_columns(rooms: Rooms) -> FloatArray:

@@ -7,7 +7,7 @@ trials); a rate without trials counts each known segment as one trial.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -25,11 +25,11 @@ IntArray = npt.NDArray[np.int64]
 HALF_LIVES = (15.0, 5.0, 2.0)
 "In segments: how fast past rates fade."
 _COUNTER_HALF_LIFE = 5.0
-_PRIOR_TRIALS, _PRIOR_SEGMENTS = 20.0, 2.0
-"Each estimate is pulled to the next wider one with so many trials, or segments where trials are unknown."
-_LISTS = ("rates", "counted", "means", "counters", "known_after_ms")
+_PULL_TRIALS, _PULL_SEGMENTS = 20.0, 2.0
+"Pulls before they are learned."
+_LISTS = ("rates", "counted", "means", "counters", "known_after_ms", "pulls")
 _STREAMER, _ROOM, _NEWEST = 0, 1, 2 + len(HALF_LIVES)
-_LEVELS = 3 + len(HALF_LIVES)
+LEVELS = 3 + len(HALF_LIVES)
 "Pairs kept of each rate: streamer's earlier rooms, this room, one a half-life, newest."
 
 
@@ -45,6 +45,9 @@ class KnownColumns:
     counters: tuple[str, ...]
     known_after_ms: tuple[int, ...]
     "Of each rate: how long after its segment's end it may be looked at."
+    pulls: tuple[tuple[float, ...], ...]
+    """(N, LEVELS): each estimate is pulled to the next wider one with so many trials, or segments where trials are
+    unknown."""
     shift: int
     "Label shift: with 1 the segment's own counters are known, with 0 those of the one before."
 
@@ -56,12 +59,14 @@ class KnownColumns:
         means = tuple(float(successes / trials) if trials > 0 else 0.5 for successes, trials in sums)
         counted = tuple(rate.trials is not None for rate in meta.rates.values())
         delays = tuple(rate.known_after_ms for rate in meta.rates.values())
-        return cls(tuple(meta.rates), counted, means, tuple(meta.counters), delays, shift)
+        pulls = tuple((_PULL_TRIALS if known else _PULL_SEGMENTS,) * LEVELS for known in counted)
+        return cls(tuple(meta.rates), counted, means, tuple(meta.counters), delays, pulls, shift)
 
     @classmethod
     def of_plain(cls, plain: Mapping[str, Any]) -> Self:
         """What `plain` gave."""
         tuples = {name: tuple(plain[name]) for name in _LISTS}
+        tuples["pulls"] = tuple(map(tuple, tuples["pulls"]))
         return cls(**tuples, shift=plain["shift"])
 
     def plain(self) -> dict[str, Any]:
@@ -84,7 +89,7 @@ class KnownState:
 
     def __init__(self, columns: KnownColumns, rooms: int) -> None:
         self.columns = columns
-        self.pairs = np.zeros((rooms, len(columns.rates), _LEVELS, 2))
+        self.pairs = np.zeros((rooms, len(columns.rates), LEVELS, 2))
         self.counters = np.full((rooms, len(columns.counters)), np.nan)
         "Of the segment before."
         self.usual = np.full((rooms, len(columns.counters)), np.nan)
@@ -129,23 +134,35 @@ class KnownState:
 
     def _rates(self, slots: IntArray) -> DoubleArray:
         """(M, N * 9): log-odds at each level, pulled to the level before; then logarithms of trials."""
-        pairs = self.pairs[slots]
-        strength = np.where(self.columns.counted, _PRIOR_TRIALS, _PRIOR_SEGMENTS)
-        estimate = np.broadcast_to(np.asarray(self.columns.means, np.float64), pairs.shape[:2])
+        pairs, columns = self.pairs[slots], self.columns
+        estimate = np.broadcast_to(np.asarray(columns.means, np.float64), pairs.shape[:2])
         odds = []
-        for level in range(_LEVELS):
-            successes, trials = pairs[:, :, level, 0], pairs[:, :, level, 1]
-            estimate = (successes + strength * estimate) / (trials + strength)
+        for level, pull in enumerate(np.asarray(columns.pulls, np.float64).T):
+            estimate = pulled(pairs[:, :, level], estimate, pull)
             bounded = np.clip(estimate, 1e-4, 1 - 1e-4)
             odds.append(np.log(bounded) - np.log1p(-bounded))
         trials = np.log1p(pairs[:, :, [_STREAMER, _ROOM, _NEWEST], 1])
         return np.concatenate([np.stack(odds, axis=2), trials], axis=2).reshape(len(pairs), -1)
 
 
+def pulled(pairs: DoubleArray, wider: DoubleArray, pull: DoubleArray | float) -> DoubleArray:
+    """Rates of (..., 2) pairs, pulled to the estimates `wider` (...) with `pull` trials."""
+    estimate: DoubleArray = (pairs[..., 0] + pull * wider) / (pairs[..., 1] + pull)
+    return estimate
+
+
 def known_table(rooms: Rooms, columns: KnownColumns, history: Rooms) -> FloatArray:
     """(T, F): each segment's columns. `history`: rooms that streamers' pasts are counted in, as of each room's start;
     it may hold `rooms` themselves.
     """
+    found = np.empty((len(rooms.room), len(columns.names)), np.float32)
+    for rows, _, pushed in pushes(rooms, columns, history):
+        found[rows] = pushed
+    return found
+
+
+def pushes(rooms: Rooms, columns: KnownColumns, history: Rooms) -> Iterator[tuple[IntArray, KnownState, FloatArray]]:
+    """All rooms at once, segment by segment: table rows of the n-th segments, the state after them, their columns."""
     state, count = KnownState(columns, len(rooms.offsets) - 1), len(rooms.room)
     begun = rooms.start_ms[rooms.offsets[:-1]]
     state.begin(np.arange(len(begun)), begun, streamer_past(rooms, history, columns.rates))
@@ -154,12 +171,10 @@ def known_table(rooms: Rooms, columns: KnownColumns, history: Rooms) -> FloatArr
     for place, name in enumerate(columns.counters):
         if name in rooms.frame.columns:
             counters[:, place] = rooms.frame[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
-    found = np.empty((count, len(columns.names)), np.float32)
     place_in_room = np.arange(count) - rooms.offsets[rooms.room]
     order = np.argsort(place_in_room, kind="stable")
     for rows in np.split(order, np.cumsum(np.bincount(place_in_room))[:-1]):
-        found[rows] = state.push(rooms.room[rows], rooms.end_ms[rows], counters[rows], known[rows])
-    return found
+        yield rows, state, state.push(rooms.room[rows], rooms.end_ms[rows], counters[rows], known[rows])
 
 
 def streamer_past(rooms: Rooms, history: Rooms, rates: Sequence[str]) -> DoubleArray:

@@ -5,7 +5,7 @@ Legend: M segments, D width, E width of vectors, F columns of what is known, B s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -34,6 +34,8 @@ class LiveShape:
     known_width: int
     base_logit: float
     "Log-odds of the mean rate: where scores start."
+    side_logits: Sequence[float] = ()
+    "The same of each side target."
 
     def table_specs(self, config: LiveConfig) -> list[TableSpec]:
         """The streamers' table, where rows are trained."""
@@ -53,11 +55,13 @@ class LiveShape:
 
 @dataclass(frozen=True)
 class LiveOutput:
-    """Logits of a batch, and what the alignment loss looks at."""
+    """Logits of a batch, and what the other losses look at."""
 
     logits_Bn: Tensor
     tokens: Mapping[str, Tensor]
     "(M, D) projected content of each modality."
+    side_BnS: Tensor | None = None
+    "Logits of the side targets, in training."
 
 
 class LiveNetwork(nn.Module):
@@ -81,17 +85,21 @@ class LiveNetwork(nn.Module):
             dropout=config.dropout, relative_positions=config.relative_positions,
             normed_residual=config.normed_residual,
         )  # fmt: skip
-        self.head = _Head(width, shape.base_logit)
+        if self.decoder.position_bias is not None:
+            _prefer_recent(self.decoder.position_bias)
+        self.head = _Score(width, [shape.base_logit])
+        self.side = _Logits(width, shape.side_logits) if shape.side_logits else None
 
     def forward(self, batch: LiveBatch) -> LiveOutput:
         """Logits of the samples; places of padding hold finite numbers that mean nothing."""
         tokens = self._tokens(batch.segments)
         fused_MD = self._fused(batch.segments, tokens)
         if batch.run_offsets is None:
-            logits_Bn = self.head(self.decoder.windows(fused_MD[batch.samples_Bn], batch.valid_Bn))
+            states_BnD = self.decoder.windows(fused_MD[batch.samples_Bn], batch.valid_Bn)
         else:
-            logits_Bn = self.head(self.decoder.banded(fused_MD, batch.run_offsets))[batch.samples_Bn]
-        return LiveOutput(logits_Bn, tokens)
+            states_BnD = self.decoder.banded(fused_MD, batch.run_offsets)[batch.samples_Bn]
+        side_BnS = None if self.side is None or not self.training else self.side(states_BnD)
+        return LiveOutput(self.head(states_BnD), tokens, side_BnS)
 
     def fuse(self, segments: SegmentInputs) -> Tensor:
         """(M, D) what the decoder sees of each segment."""
@@ -163,18 +171,36 @@ class _OutsideStreamers(nn.Module):
         return projected
 
 
-class _Head(nn.Linear):
-    """(..., D) -> (...): the logit, at first the mean rate's for everything."""
+class _Logits(nn.Linear):
+    """(..., D) -> (..., S): log-odds of S rates, at first the mean ones for everything."""
 
-    def __init__(self, width: int, base_logit: float) -> None:
-        super().__init__(width, 1)
+    def __init__(self, width: int, base_logits: Sequence[float]) -> None:
+        super().__init__(width, len(base_logits))
         nn.init.normal_(self.weight, std=0.02)
-        nn.init.constant_(self.bias, base_logit)
+        self.bias.data.copy_(torch.tensor(base_logits))
 
     def forward(self, states: Tensor) -> Tensor:
         """fp32 also under autocast: a logit in bf16 would have steps of 1/128."""
         with torch.autocast(states.device.type, enabled=False):
-            return super().forward(states.float()).squeeze(-1)
+            return super().forward(states.float())
+
+
+class _Score(_Logits):
+    """(..., D) -> (...): the one logit that is the score."""
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Without the last axis."""
+        return super().forward(states).squeeze(-1)
+
+
+@torch.no_grad()
+def _prefer_recent(bias_LHW: Tensor) -> None:
+    """Heads start with slopes 1, 1/4, 1/16 ... a segment, the last one with none: some look at now, some far back."""
+    heads, window = bias_LHW.shape[1:]
+    slopes = 4.0 ** -torch.arange(heads, dtype=torch.float32)
+    if heads > 1:
+        slopes[-1] = 0.0
+    bias_LHW.copy_(-slopes[:, None] * torch.arange(window))
 
 
 def _mlp(inside: int, width: int) -> nn.Sequential:

@@ -126,6 +126,7 @@ class LiveRateEncoder(LiveEncoder):
             None if extra["known"] is None else KnownColumns.of_plain(extra["known"]),
             scales("known"),
             shape.base_logit,
+            tuple(shape.side_logits),
         )
         prefix = "network."
         weights = {name.removeprefix(prefix): part for name, part in tensors.items() if name.startswith(prefix)}

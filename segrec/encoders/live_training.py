@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from segrec.encoders.live_batches import LiveBatch, LiveTable, Samples
 from segrec.encoders.live_config import LiveConfig
 from segrec.encoders.live_network import LiveOutput
 from segrec.fitting import ArrayStream, LossParts
 from segrec.fitting.one_cycle import OneCycleAdamW
+from segrec.losses.alignment import alignment_loss
 from segrec.losses.pairwise import pairwise_loss
 from segrec.losses.pointwise import rate_loss
 from segrec.metrics.kendall import kendall_tau
@@ -68,16 +70,43 @@ def batch_loss(module: nn.Module, batch: LiveBatch, config: LiveConfig, *, weigh
     """w_point L_point + w_align L_align + w_pair L_pair (ContentCTR, Eq. 14), and each of them."""
     with torch.autocast(batch.valid_Bn.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
         output: LiveOutput = module(batch)
-    point = rate_loss(
-        output.logits_Bn, batch.values_Bn, batch.valid_Bn, batch.trials_Bn if weighted else None,
-        weighting="binomial" if weighted else "none", overdispersion=config.overdispersion,
-    )  # fmt: skip
+
+    def point_loss(logits: Tensor, rates: Tensor, trials: Tensor) -> Tensor:
+        return rate_loss(
+            logits, rates, batch.valid_Bn, trials if weighted else None,
+            weighting="binomial" if weighted else "none", overdispersion=config.overdispersion,
+        )  # fmt: skip
+
+    point = point_loss(output.logits_Bn, batch.values_Bn, batch.trials_Bn)
     parts, total = {"point": point}, config.weight_point * point
     if config.pair != "none" and config.weight_pair > 0:
         scores_Bn = output.logits_Bn.sigmoid()
         parts["pair"] = pairwise_loss(scores_Bn, batch.values_Bn, batch.valid_Bn, kind=config.pair, sigma=config.sigma)
         total = total + config.weight_pair * parts["pair"]
+    if config.aligned and len(output.tokens) == 2:
+        parts["align"] = _alignment(output, batch, config)
+        total = total + config.weight_align * parts["align"]
+    if output.side_BnS is not None:
+        sides = (output.side_BnS, batch.side_values_BnS, batch.side_trials_BnS)
+        losses = [point_loss(*(part[..., side] for part in sides)) for side in range(output.side_BnS.shape[2])]
+        parts["side"] = torch.stack(losses).mean()
+        total = total + config.weight_side * parts["side"]
     return LossParts(total, parts)
+
+
+def _alignment(output: LiveOutput, batch: LiveBatch, config: LiveConfig) -> Tensor:
+    """Text against frames inside stretches of `window` segments, where a segment has both."""
+    both_Bn = batch.valid_Bn
+    for present_M in batch.segments.present:
+        both_Bn = both_Bn & present_M[batch.samples_Bn]
+    places = batch.samples_Bn.shape[1]
+    cut = min(config.window, places)
+    filled = -(-places // cut) * cut - places
+    rows_Bn, both_Bn = (F.pad(part, (0, filled)).view(-1, cut) for part in (batch.samples_Bn, both_Bn))
+    return alignment_loss(
+        output.tokens["text"][rows_Bn], output.tokens["visual"][rows_Bn], both_Bn, mode=config.align,
+        negatives=config.negatives, temperature=config.temperature, omega=config.omega, gamma=config.gamma,
+    )  # fmt: skip
 
 
 def dense_optimizer(module: nn.Module, config: LiveConfig, steps: int) -> torch.optim.Optimizer:
