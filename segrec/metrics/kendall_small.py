@@ -12,8 +12,8 @@ from segrec.metrics.groups import Groups
 
 LARGEST = 256
 "Rows of a small group: a row's pairs still fit 8 bits."
-_CELLS_AT_ONCE = {"cpu": 1 << 18, "cuda": 1 << 23}
-"Padded rows of a block: small calls cost more than they do, large ones leave the cache."
+_CELLS_AT_ONCE = {"cpu": 1 << 15, "cuda": 1 << 23}
+"Padded rows of a block. CPU: below what torch splits over threads, whose barriers cost more than the work."
 
 
 def small_group_pairs(predicted: Tensor, target: Tensor, groups: Groups, chosen: Tensor) -> Tensor:
