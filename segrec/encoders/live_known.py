@@ -55,7 +55,7 @@ class KnownColumns:
     def of(cls, rooms: Rooms, shift: int) -> Self:
         """Learned from train rooms."""
         meta = rooms.dataset.meta
-        sums = [_pairs(rooms.frame, meta, rate).sum(axis=0) for rate in meta.rates]
+        sums = [rate_pairs(rooms.frame, meta, rate).sum(axis=0) for rate in meta.rates]
         means = tuple(float(successes / trials) if trials > 0 else 0.5 for successes, trials in sums)
         counted = tuple(rate.trials is not None for rate in meta.rates.values())
         delays = tuple(rate.known_after_ms for rate in meta.rates.values())
@@ -185,7 +185,7 @@ def streamer_past(rooms: Rooms, history: Rooms, rates: Sequence[str]) -> DoubleA
     for place, rate in enumerate(rates):
         if rate not in meta.rates:
             continue
-        pairs = _pairs(frame, meta, rate)
+        pairs = rate_pairs(frame, meta, rate)
         known = frame.select("author_id", time=pl.col("end_ms") + meta.rates[rate].known_after_ms)
         known = known.with_columns(successes=pairs[:, 0], trials=pairs[:, 1]).sort("time")
         summed = known.with_columns(pl.col("successes", "trials").cum_sum().over("author_id"))
@@ -200,7 +200,7 @@ def _newly_known(rooms: Rooms, rate: str, shift: int) -> DoubleArray:
     meta = rooms.dataset.meta
     if rate not in meta.rates:
         return np.zeros((len(rooms.room), 2))
-    sums = np.concatenate([np.zeros((1, 2)), _pairs(rooms.frame, meta, rate).cumsum(axis=0)])
+    sums = np.concatenate([np.zeros((1, 2)), rate_pairs(rooms.frame, meta, rate).cumsum(axis=0)])
     newest = rooms.newest_known(rate, shift)
     reached = np.where(newest == NO_ROW, rooms.offsets[rooms.room], newest + 1)
     before = np.concatenate([reached[:1], reached[:-1]])
@@ -209,7 +209,7 @@ def _newly_known(rooms: Rooms, rate: str, shift: int) -> DoubleArray:
     return fresh
 
 
-def _pairs(frame: pl.DataFrame, meta: DatasetMeta, rate: str) -> DoubleArray:
+def rate_pairs(frame: pl.DataFrame, meta: DatasetMeta, rate: str) -> DoubleArray:
     """(T, 2) successes and trials of a rate at each segment, 0 and 0 where it is unknown."""
     column = meta.rates[rate].trials
     values = frame[rate].cast(pl.Float64).fill_nan(None)
