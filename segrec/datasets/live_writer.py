@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from segrec.datasets.fingerprint import ContentHash
 from segrec.datasets.live_source import LivePart, LiveSource, RowVectors
 from segrec.datasets.log_source import LogSource, ReadOptions, VectorSource
+from segrec.datasets.made_world import ALIGNMENT_TRUTH, SEGMENT_TRUTH
 from segrec.datasets.side_tables import SideTable, write_side_table
 from segrec.records import ConfigError, DataError, write_segment_vectors
 from segrec.splitting import GivenSplit, SplitRequest, Splitter, TimeSplit
@@ -42,7 +43,7 @@ class LiveFolder:
 def write_live(
     log: LogSource, live: LiveSource, building: Path, options: ReadOptions, rejected: Counter[str]
 ) -> LiveFolder:
-    """Writes items.parquet, segments/, texts.parquet and truth_segments.parquet into `building`.
+    """Writes items.parquet, segments/, texts.parquet and what is known of the truth into `building`.
 
     Memory holds the rooms, and a part of their segments at a time.
 
@@ -66,11 +67,19 @@ def write_live(
     for kind in tables.vectors:
         _write_vectors(building / "segments" / kind.name, kind, parts.index(kind.name), options)
     if live.truth is not None:
-        shutil.copyfile(live.truth, building / "truth_segments.parquet")
+        _copy_truth(live.truth, building)
     written = LiveFolder(splitter, items, parts.content.hexdigest())
     counted = parts.heights.join(split.select("item_id", "split"), on="item_id")
     written.segments.update(dict(counted.group_by("split").agg(pl.sum("len")).iter_rows()))
     return written
+
+
+def _copy_truth(file: Path, building: Path) -> None:
+    """The rates of each segment and, where that lies beside it, how far its text is from its frames."""
+    shutil.copyfile(file, building / SEGMENT_TRUTH)
+    offsets = file.with_name(ALIGNMENT_TRUTH)
+    if offsets.is_file():
+        shutil.copyfile(offsets, building / ALIGNMENT_TRUTH)
 
 
 class _Parts:

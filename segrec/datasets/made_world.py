@@ -7,6 +7,7 @@ from pathlib import Path
 
 TRUTH = "truth.parquet"
 SEGMENT_TRUTH = "truth_segments.parquet"
+ALIGNMENT_TRUTH = "truth_alignment.parquet"
 LICENCE = "none needed: a made world, no real user"
 
 VECTORS = "the made world's own content vectors"

@@ -139,6 +139,10 @@ class DatasetFolder:
         """
         return self._optional("truth_segments.parquet")
 
+    def alignment_truth(self) -> pl.DataFrame | None:
+        """Of a made live world: item_id, end_ms, text_offset (segments by which the text is ahead of its frames)."""
+        return self._optional("truth_alignment.parquet")
+
     def texts(self) -> pl.DataFrame | None:
         """What was said and written in live rooms: item_id, segment, time_ms, source (speech | comment), text."""
         return self._optional("texts.parquet")
