@@ -28,7 +28,7 @@ class ContentConfig(Config):
     "Its autocorrelation from one segment to the next."
     look_weight: NonNegativeFloat = 0.5
     "Size of the streamer's own look in the frames."
-    visual_noise: NonNegativeFloat = 0.5
+    visual_noise: NonNegativeFloat = 0.35
     "Standard deviation of the noise in each entry of a frames' vector (the topic's part has entries near 1 to 2)."
     text_noise: NonNegativeFloat = 0.8
     "The same for text: larger, in fewer entries, and late: text carries less."
@@ -38,7 +38,7 @@ class ContentConfig(Config):
     "Segments by which text is ahead of the frames, at most; both 0 = aligned."
     offset_segments: float = Field(default=12.0, ge=1)
     "Mean number of segments until the offset is drawn anew, each value equally likely."
-    frozen_share: float = Field(default=0.04, ge=0, lt=1)
+    frozen_share: float = Field(default=0.03, ge=0, lt=1)
     "Share of segments whose frames repeat the segment before."
     frozen_segments: float = Field(default=3.0, ge=1)
     "Mean length of a freeze."

@@ -37,7 +37,7 @@ class RoomsConfig(Config):
     "Share of segments that last 20 to 60 s; the others last 30 s. KLive's form needs 0."
     excitement_persistence: float = Field(default=0.8, ge=0, lt=1)
     "Autocorrelation of the excitement from one segment to the next; it shows in the vectors."
-    heard_share: float = Field(default=0.2, ge=0, le=1)
+    heard_share: float = Field(default=0.15, ge=0, le=1)
     "Share of the excitement's variance that is heard only: text shows it, frames do not."
     hidden_persistence: float = Field(default=0.3, ge=0, lt=1)
     "Autocorrelation of what moves the rates and shows in no content."
