@@ -16,13 +16,14 @@ import polars as pl
 import torch
 
 from segrec.encoders.encoder_runs import thaw_live
+from segrec.encoders.live_known import rate_pairs
 from segrec.encoders.live_rate import LiveRateEncoder
 from segrec.freezing import FrozenEncoder
 from segrec.records import ConfigError, DataError
 from segrec.scoring.live_outcomes import PendingRates, StreamerPasts
 from segrec.scoring.live_segments import LiveSegment, RateOutcome, SegmentArrays, pair_of
 from segrec.scoring.live_slots import NO_SLOT, RoomId, RoomSlots
-from segrec.segments.rooms import GAP_TOLERANCE_MS
+from segrec.segments.rooms import GAP_TOLERANCE_MS, Rooms
 
 FloatArray = npt.NDArray[np.float32]
 DoubleArray = npt.NDArray[np.float64]
@@ -130,6 +131,23 @@ class LiveScorer:
                 self.counts["outcome_unknown_room"] += 1
                 continue
             self._told(np.array([slot]), np.array([rate]), np.array([outcome.end_ms]), np.array([pair]))
+
+    def remember(self, history: Rooms) -> None:
+        """What is known of streamers from rooms that ran before: call it once, before the first push.
+
+        Without it a streamer's earlier rooms are those that this scorer saw itself.
+        """
+        columns, meta = self.encoder.inputs.columns, history.dataset.meta
+        for number, rate in enumerate(() if columns is None else columns.rates):
+            if rate not in meta.rates:
+                continue
+            pairs = rate_pairs(history.frame, meta, rate)
+            told = history.frame.select(
+                streamer=pl.col("author_id").cast(pl.String),
+                known_ms=pl.col("end_ms") + meta.rates[rate].known_after_ms,
+            ).with_columns(successes=pairs[:, 0], trials=pairs[:, 1])
+            kept = told.filter(pl.col("streamer").is_not_null())
+            self.pasts.learn(number, kept, int(history.end_ms.max()) - self.config.idle_ms)
 
     @property
     def nbytes(self) -> int:

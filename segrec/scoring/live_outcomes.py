@@ -99,6 +99,16 @@ class StreamerPasts:
         newer = self._pasts.setdefault((streamer, rate), _Past()).newer
         insort(newer, (known_ms, *pair))
 
+    def learn(self, rate: int, told: pl.DataFrame, before_ms: int) -> None:
+        """Many outcomes at once: streamer, known_ms, successes, trials; those before `before_ms` become one sum."""
+        old = pl.col("known_ms") < before_ms
+        sums = told.filter(old).group_by("streamer", maintain_order=True).agg(pl.sum("successes", "trials"))
+        for streamer, successes, trials in sums.iter_rows():
+            past = self._pasts.setdefault((streamer, rate), _Past())
+            past.successes, past.trials = past.successes + successes, past.trials + trials
+        for streamer, *row in told.filter(~old).select("streamer", "known_ms", "successes", "trials").iter_rows():
+            self.add(streamer, rate, row[0], (row[1], row[2]))
+
     def as_of(self, streamer: str, time_ms: int) -> DoubleArray:
         """(N, 2) sums known at that time."""
         found = np.zeros((self.rates, 2))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -125,3 +126,18 @@ def test_rooms_that_do_not_fit_the_buffers(content_only: LiveCase, tmp_path: Pat
     with pytest.raises(DataError, match="1 rooms instead of 2"):
         restore_state(again, folder)
     assert len(again) == 0
+
+
+def test_the_example_of_the_docs_runs(next_segment: LiveCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As written, with this run's folder and width of vectors."""
+    page = (Path(__file__).parents[3] / "docs" / "serving.md").read_text(encoding="utf-8")
+    example = next(
+        block for block in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL) if "LiveScorer" in block
+    )
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "kuaihl").symlink_to(next_segment.run.path)
+    scope: dict[str, Any] = {}
+    exec(example.replace("np.zeros(512)", "np.zeros(6)"), scope)
+    assert 0 < scope["score"] < 1
+    assert +scope["again"].counts == {"scored": 1, "outcome": 2}

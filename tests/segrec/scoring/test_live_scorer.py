@@ -14,6 +14,7 @@ from segrec.layers.causal_decoder import CausalDecoder
 from segrec.records import ConfigError
 from segrec.scoring.live import LiveScorerConfig
 from segrec.scoring.live_segments import LiveSegment, RateOutcome
+from segrec.segments.rooms import Rooms
 
 if TYPE_CHECKING:
     from conftest import LiveCase
@@ -31,6 +32,19 @@ def test_a_stream_in_time_order_gets_the_scores_of_whole_rooms(name: str, reques
     runs, rooms = len(made.rooms.run_offsets) - 1, len(made.rooms.offsets) - 1
     assert (scorer.counts["scored"], scorer.counts["gap"], len(scorer)) == (len(found), runs - rooms, rooms)
     assert runs > rooms
+
+
+@pytest.mark.parametrize("idle_ms", [60_000, 10**12])
+def test_a_scorer_that_begins_later_knows_streamers_from_a_dataset(own_segment: LiveCase, idle_ms: int) -> None:
+    """Train rooms are remembered, valid and test rooms stream: the scores are those with all rooms at hand."""
+    scorer = own_segment.scorer(idle_ms=idle_ms)
+    history = Rooms.of(own_segment.dataset, ["train"])
+    scorer.remember(history)
+    rows = [row for row in own_segment.in_time() if row >= len(history.end_ms)]
+    found = np.concatenate([own_segment.push(scorer, [row]) for row in rows])
+    np.testing.assert_allclose(found, own_segment.wanted[rows], rtol=0, atol=1e-5)
+    unknowing, first = own_segment.scorer(), rows[0]
+    assert abs(own_segment.push(unknowing, [first])[0] - own_segment.wanted[first]) > 1e-4
 
 
 @settings(max_examples=12, deadline=None)
