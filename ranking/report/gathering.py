@@ -6,7 +6,9 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
+from segrec.encoders import find_encoder
 from segrec.records import (
     DataError,
     DatasetFolder,
@@ -40,6 +42,25 @@ class RunRecord:
     def label(self) -> str:
         """The run folder's own name."""
         return self.folder.path.resolve().name
+
+    @property
+    def task(self) -> Literal["skip", "ctr", "highlight"]:
+        """What its metric rows are about."""
+        if self.meta.kind == "encoder":
+            return find_encoder(self.meta.name).task
+        return "highlight" if self.meta.rows == "segments" else "ctr"
+
+    @property
+    def of_rooms(self) -> bool:
+        """Whether it is about live rooms, which have no length and no views that end at one."""
+        if self.task == "highlight":
+            return True
+        return (
+            self.task == "ctr"
+            and self.dataset is not None
+            and self.dataset.segments() is not None
+            and bool(self.dataset.meta.rates)
+        )
 
     @property
     def dataset_meta(self) -> DatasetMeta | None:

@@ -71,7 +71,8 @@ class Page:
     verdicts: list[Verdict]
     positions: list[Picture]
     "Drawn from metric rows, so at hand without scores."
-    scores: ScorePart | Absent
+    scores: ScorePart | Absent | None
+    "None: no run here is about videos."
 
 
 def write_page(source: Path, out: Path | None = None) -> Path:
@@ -144,9 +145,7 @@ def _datasets(gathered: Gathered) -> list[DatasetFolder]:
 
 
 def _tasks(gathered: Gathered) -> list[str]:
-    wanted = {"skip" for run in gathered.runs if run.meta.kind == "encoder"}
-    wanted |= {"ctr" for run in gathered.runs if run.meta.kind == "ranker"}
-    wanted |= {row.task for row in gathered.rows}
+    wanted = {run.task for run in gathered.runs} | {row.task for row in gathered.rows}
     return [task for task in TASKS if task in wanted]
 
 
@@ -160,15 +159,14 @@ def _tested(gathered: Gathered, task: str) -> bool:
 
 
 def _unmeasured(gathered: Gathered, task: str) -> Absent:
-    kind = "ranker" if task == "ctr" else "encoder"
-    run = next((run for run in gathered.runs if run.meta.kind == kind), gathered.runs[0])
+    run = next((run for run in gathered.runs if run.task == task), gathered.runs[0])
     command = f"segrec evaluate {task} {run.folder.path} {run.meta.dataset} --out {run.folder.path}/{task}_test.json"
     return Absent("the test rows have not been measured", command)
 
 
 def _calibrations(gathered: Gathered) -> list[Picture | Absent]:
     """One picture a ranker run whose dataset and scores are at hand."""
-    return [_calibration(run, run.dataset) for run in gathered.runs if run.meta.kind == "ranker" and run.dataset]
+    return [_calibration(run, run.dataset) for run in gathered.runs if run.task == "ctr" and run.dataset]
 
 
 def _calibration(run: RunRecord, dataset: DatasetFolder) -> Picture | Absent:
@@ -182,13 +180,14 @@ def _calibration(run: RunRecord, dataset: DatasetFolder) -> Picture | Absent:
     return calibration_picture(labels, probabilities, f"{run.meta.model}, {run.meta.label}", "rows")
 
 
-def _score_part(gathered: Gathered) -> ScorePart | Absent:
+def _score_part(gathered: Gathered) -> ScorePart | Absent | None:
     """From the encoder's run where there is one, else from the table that a ranker used."""
-    for run in sorted(gathered.runs, key=lambda run: run.meta.kind != "encoder"):
+    of_videos = [run for run in gathered.runs if not run.of_rooms]
+    for run in sorted(of_videos, key=lambda run: run.meta.kind != "encoder"):
         scored = scored_views(run)
         if scored is not None and run.dataset is not None:
             return _drawn(run, run.dataset, scored)
-    return _why_no_scores(gathered.runs[0])
+    return _why_no_scores(of_videos[0]) if of_videos else None
 
 
 def _drawn(run: RunRecord, dataset: DatasetFolder, scored: ScoredViews) -> ScorePart:

@@ -9,7 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from ranking.cli import build_app
-from ranking.demo import DemoConfig, DemoResult, run_demo
+from ranking.demos.short import ShortDemoConfig, run_short_demo
+from ranking.demos.stages import DemoResult
 from ranking.report import write_page
 from segrec.records import ConfigError, DataError, RunFolder, ScoreTable, read_metric_rows
 
@@ -22,7 +23,7 @@ STAGES = ("simulate", "read", "fit", "score", "rank", "evaluate", "report")
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, DemoResult, list[str]]:
     out, told = tmp_path_factory.mktemp("demo") / "demo", list[str]()
-    result = run_demo(out, DemoConfig.checked(SMALL), told.append)
+    result = run_short_demo(out, ShortDemoConfig.checked(SMALL), told.append)
     return out, result, told
 
 
@@ -49,14 +50,14 @@ def test_everything_lies_where_it_belongs(made: tuple[Path, DemoResult, list[str
 
 def test_rows_hold_priors_placebos_and_the_oracle(made: tuple[Path, DemoResult, list[str]]) -> None:
     out, result, _ = made
-    skip, ctr = {row.model for row in result.skip}, {row.model for row in result.ctr}
+    skip, ctr = {row.model for row in result.segments}, {row.model for row in result.ctr}
     assert {"segment_interest:hazard", "length_position", "item_shrunk", "user_shrunk", "oracle"} <= skip
     assert {"dcn_v2", "dcn_v2:features", "dcn_v2:features+placebo_shuffled", "oracle"} <= ctr
     paired = {(row.model, row.versus) for row in result.ctr if row.versus is not None}
     assert ("dcn_v2:features", "dcn_v2") in paired
-    assert len(read_metric_rows(out / "skip_test.json")) == len(result.skip)
+    assert len(read_metric_rows(out / "skip_test.json")) == len(result.segments)
     oracle = {
-        row.model: row.value for row in result.skip if (row.metric, row.cohort) == ("NLL", "all") and not row.versus
+        row.model: row.value for row in result.segments if (row.metric, row.cohort) == ("NLL", "all") and not row.versus
     }
     assert oracle["oracle"] == min(oracle.values())
 
@@ -108,9 +109,9 @@ def test_command_ends_with_tables_and_page(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--world", "long"], "--world 'long' is unknown (known: short)"),
+        (["--world", "long"], "--world 'long' is unknown (known: short, live)"),
         (["--set", "users=0"], "users"),
-        (["--set", "viewers=3"], "unknown field 'viewers' (known: seed, users"),
+        (["--set", "viewers=3"], "unknown field 'viewers' (known: seed, encoder_epochs"),
         (["--set", "folds=1"], "folds"),
     ],
 )
