@@ -104,6 +104,6 @@ def _write_rest(path: Path, frame: pl.DataFrame, rooms: int, generator: np.rando
             for part in ("train", "valid", "test")
         },
         rates={"ctr": Rate(trials="exposures"), "lvtr": Rate(trials="entries", known_after_ms=60_000)},
-        counters=["exposures", "clicks", "entries", "comments"], flags=["is_click", "long_view"],
+        counters=["exposures", "clicks", "comments"], flags=["is_click", "long_view"],
     )  # fmt: skip
     (path / "dataset.json").write_text(meta.model_dump_json(indent=1))
