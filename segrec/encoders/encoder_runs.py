@@ -131,7 +131,8 @@ def _check_resumable(partial: Path, name: str, config: FitConfig, dataset: Datas
     same = (partial / "config.yaml").read_text(encoding="utf-8") == config.to_yaml()
     if began.name == name and same and began.dataset_fingerprint == dataset.meta.fingerprint:
         return
-    if not overwrite:
+    has_learned = any((partial / "checkpoints").glob("step_*"))
+    if has_learned and not overwrite:
         raise DataError(
             partial, "holds a stopped fit of another encoder, config or dataset",
             fix="remove that folder, choose another --out, or pass --overwrite",

@@ -88,7 +88,7 @@ class LiveConfig(FitConfig):
     width: Annotated[int, Field(gt=0, multiple_of=4)] = 64
     heads: PositiveInt = 4
     fusion_layers: PositiveInt = 1
-    layers: PositiveInt = 1
+    layers: PositiveInt = 2
     "Of the causal decoder."
     feedforward: PositiveInt | None = None
     "Inside the feed-forward layers; null: 4 x width."

@@ -104,7 +104,7 @@ class LiveInputs:
             present.append(torch.from_numpy(there))
         raw_known = np.full((len(authors), len(self.known_scales.means)), np.nan, np.float32)
         raw_known = raw_known if known_MF is None else known_MF
-        codes = authors if isinstance(authors, np.ndarray) else self._codes(authors)
+        codes = np.array(authors if isinstance(authors, np.ndarray) else self._codes(authors))
         known = torch.from_numpy(self.known_scales.scaled(raw_known))
         return SegmentInputs(tuple(vectors), tuple(present), torch.from_numpy(codes), known)
 

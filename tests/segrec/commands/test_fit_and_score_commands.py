@@ -91,7 +91,7 @@ def test_a_changed_run_is_refused(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["fit", "segmm", "DATASET"], "unknown encoder 'segmm' (known: segment_interest"),
+        (["fit", "segmm", "DATASET"], "unknown encoder 'segmm' (known: "),
         (["fit", "segment_interest", "nowhere"], "is not a dataset folder"),
         (["fit", "segment_interest", "DATASET", "--set", "epoch=1"], "unknown field 'epoch'"),
         (["fit", "segment_interest", "DATASET", "--set", "epochs"], "not of the form key=value"),
@@ -127,3 +127,16 @@ def test_a_stopped_fit_of_another_config_is_not_gone_on_with(
     assert "holds a stopped fit of another encoder, config or dataset" in capsys.readouterr().err
     assert segrec(monkeypatch, *words, "--overwrite") == 0
     assert RunFolder.open(out).meta.seed == 9
+
+
+def test_a_fit_that_failed_before_it_learned_leaves_nothing_in_the_way(
+    run: Path, interest_dataset: DatasetFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder holds no checkpoint: another config may begin there."""
+    out = tmp_path / "other"
+    partial = out.with_name("other.partial")
+    partial.mkdir()
+    for name in ("run.json", "config.yaml"):
+        (partial / name).write_bytes((run / name).read_bytes())
+    words = ["fit", "segment_interest", interest_dataset.path, "--out", out, *SMALL, "--set", "seed=9"]
+    assert segrec(monkeypatch, *words) == 0
