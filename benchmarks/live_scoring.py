@@ -168,7 +168,8 @@ def main() -> None:
         told = found[name]
         print(
             f"{name}: {told['push_many']:,.0f} segments/s, {told['ratio']:.1f} x re-encoding windows of {WINDOW} "
-            f"({told['ratio_ready_inputs']:.1f} x with inputs ready, {told['ratio_decoder_only']:.1f} x the decoder alone); one push {told['p50_ms']:.2f} ms (p50), "
+            f"({told['ratio_ready_inputs']:.1f} x with inputs ready, "
+            f"{told['ratio_decoder_only']:.1f} x the decoder alone); one push {told['p50_ms']:.2f} ms (p50), "
             f"{told['p99_ms']:.2f} ms (p99); {told['rooms']:,} rooms: {told['resident_gb']:.2f} GB resident, "
             f"{told['buffers_gb']:.2f} GB of buffers"
         )
