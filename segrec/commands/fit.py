@@ -14,7 +14,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def fit(  # noqa: PLR0917 - typer makes them options
-    encoder: Annotated[str, typer.Argument(metavar="ENCODER", help="segment_interest (views of videos), kuaihl, content_ctr (live rooms) ...")],
+    encoder: Annotated[str, typer.Argument(metavar="ENCODER", help="segment_interest; live: kuaihl, content_ctr ...")],
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="dataset folder")],
     out: Annotated[Path, typer.Option("--out", metavar="RUN", help="run folder to write")],
     config: Annotated[Path | None, typer.Option("--config", metavar="FILE.yaml", help="settings")] = None,

@@ -61,9 +61,9 @@ class LiveConfig(FitConfig):
 
     batch_size: PositiveInt = 8
     "Samples of one step: windows, or pieces of rooms."
-    epochs: PositiveInt = 12
+    epochs: PositiveInt = 16
     patience: PositiveInt | None = 4
-    learning_rate: PositiveFloat = 2e-3
+    learning_rate: PositiveFloat = 1e-3
     schedule: Literal["one_cycle", "constant"] = "one_cycle"
     "one_cycle: AdamW whose rate rises over the first tenth of all steps, then falls; constant: Adam(W) as it is."
     weight_decay: NonNegativeFloat = 1e-2

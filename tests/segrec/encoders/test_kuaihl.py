@@ -12,6 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 from ranking.cli import build_app
+from ranking.report.training_curves import read_scalars
 from segrec.encoders.encoder import Withheld
 from segrec.encoders.kuaihl import KuaiHL, KuaiHLConfig
 from segrec.fitting import FitResult
@@ -87,6 +88,9 @@ def test_events_and_history_hold_the_parts_of_the_loss(dataset: DatasetFolder, t
     assert set(parts) == {"point", "pair", "align"}
     expected = 0.65 * parts["point"] + 0.2 * parts["pair"] + 0.15 * parts["align"]
     assert result.history[0].loss == pytest.approx(expected, rel=1e-4)
+    assert {"train/loss", "train/loss_point", "train/loss_pair", "train/loss_align"} <= set(
+        read_scalars(tmp_path / "events")
+    )
 
 
 def test_withheld_rooms_are_not_seen(dataset: DatasetFolder, tmp_path: Path) -> None:
