@@ -18,17 +18,19 @@ _KEPT = ("item_id", "segment", "start_ms", "end_ms")
 
 def changed_after(dataset: DatasetFolder, path: Path, time_ms: int, seed: int = 1) -> DatasetFolder:
     """Everything that is not yet known at `time_ms` is made anew: counts, rates and vectors of segments that end later,
-    and rates of segments that ended before but are known only later.
+    and rates (with trials that are no counters) of segments that ended before but are known only later.
     """
     generator, meta = np.random.default_rng(seed), dataset.meta
     shutil.copytree(dataset.path, path)
     frame = _read(dataset)
     later = pl.col("end_ms") > time_ms
+    delays = {rate.trials: rate.known_after_ms for rate in meta.rates.values() if rate.trials not in meta.counters}
+    delays |= {name: rate.known_after_ms for name, rate in meta.rates.items()}
     changed = []
     for name in frame.columns:
         if name in _KEPT or not frame.schema[name].is_numeric():
             continue
-        delay = meta.rates[name].known_after_ms if name in meta.rates else 0
+        delay = delays.get(name, 0)
         other = generator.random(frame.height) if name in meta.rates else generator.integers(1, 500, frame.height)
         fresh = pl.Series(name, other).cast(frame.schema[name])
         changed.append(pl.when(later if not delay else pl.col("end_ms") + delay > time_ms).then(fresh).otherwise(name))

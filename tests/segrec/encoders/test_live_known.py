@@ -120,7 +120,7 @@ def test_rooms_that_run_side_by_side_do_not_mix(dataset: DatasetFolder) -> None:
 def test_columns_survive_json(dataset: DatasetFolder) -> None:
     known = learned_columns(Rooms.of(dataset, ["train"]), 0, Rooms.of(dataset))
     assert KnownColumns.of_plain(known.plain()) == known
-    assert len(known.names) == 2 * 9 + 2 * 4 + 1
+    assert len(known.names) == 2 * 9 + 2 * len(dataset.meta.counters) + 1
 
 
 def test_pulls_follow_the_noise() -> None:
