@@ -30,7 +30,7 @@ HIGHLIGHTS, CLICKS, SEGMENT_RANKER = "kuaihl", "content_ctr", "difm"
 "Which segments are highlights; what a ranker of clicks gets scores from; what learns from ids and counts alone."
 LOSS_RUNS: Mapping[str, Any] = {
     "variant": "paper", "width": 32, "heads": 4, "fusion_layers": 1, "layers": 1, "learning_rate": 1e-3,
-    "min_viewers": None, "vector_scaling": "standard", "align": "none", "weight_align": 0.0,
+    "min_viewers": None, "vector_scaling": "standard", "align": "mtam",
 }  # fmt: skip
 "KuaiHL's losses and windows in a network small enough for a demo."
 
@@ -49,6 +49,7 @@ class LiveDemoConfig(DemoConfig):
     "Of the two small fits that show the pairwise losses L0 and L1."
     ranker_epochs: PositiveInt = 2
     ranker_batch_size: PositiveInt = 1024
+    replicates: PositiveInt = 300
 
 
 def run_live_demo(out: Path, config: LiveDemoConfig, tell: Tell, *, overwrite: bool = False) -> DemoResult:
@@ -76,7 +77,7 @@ def run_live_demo(out: Path, config: LiveDemoConfig, tell: Tell, *, overwrite: b
             note(f"segments: {segments.meta.model}; impressions: {rankers.names}")
         with stage(tell, "evaluate") as note:
             highlight = live_table(dataset, [str(highlights.path), str(segments.path)])
-            ctr = rankers.measure(dataset)
+            ctr = rankers.measure(dataset, config.replicates)
             write_metric_rows(out / "highlight_test.json", highlight)
             write_metric_rows(out / "ctr_test.json", ctr)
             note(f"{len(highlight) + len(ctr):,} metric rows, intervals by room and by user")

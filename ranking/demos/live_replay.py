@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from segrec.encoders.live_rate import LiveRateEncoder
 from segrec.freezing import FrozenEncoder
-from segrec.records import DatasetFolder, RunFolder, SegmentVectors
+from segrec.records import DatasetFolder, Rate, RunFolder, SegmentVectors
 from segrec.scoring.live import LiveScorer
 from segrec.scoring.live_segments import LiveSegment, RateOutcome
 from segrec.segments.rooms import NO_ROW, IntArray, Rooms
@@ -70,8 +70,8 @@ class _Stream:
 
     told: list[dict[str, Any]]
     vectors: Mapping[str, tuple[SegmentVectors, IntArray]]
-    rates: Mapping[str, str | None]
-    "Column of trials by rate, of those that the encoder looks at."
+    rates: Mapping[str, Rate]
+    "That the encoder looks at."
     counters: tuple[str, ...]
 
     @classmethod
@@ -81,7 +81,7 @@ class _Stream:
         return cls(
             rooms.frame.to_dicts(),
             {name: (vectors, rooms.vector_rows(vectors)) for name, vectors in named.items()},
-            {} if columns is None else {rate: rooms.dataset.meta.rates[rate].trials for rate in columns.rates},
+            {} if columns is None else {rate: rooms.dataset.meta.rates[rate] for rate in columns.rates},
             () if columns is None else tuple(columns.counters),
         )
 
@@ -90,21 +90,25 @@ class _Stream:
         return found
 
     def segment(self, row: int) -> LiveSegment:
-        """With the vectors and counts that are there at its end."""
+        """With the vectors, counts and rates that are there at its end."""
         told = self.told[row]
         there = {
             name: vectors.matrix[rows[row]] for name, (vectors, rows) in self.vectors.items() if rows[row] != NO_ROW
         }
         counters = {name: float(told[name]) for name in self.counters if told[name] is not None}
-        return LiveSegment(told["start_ms"], told["end_ms"], told["author_id"], there, counters)
+        rates = {name: self._rate(row, name) for name, rate in self.rates.items() if not rate.known_after_ms}
+        return LiveSegment(told["start_ms"], told["end_ms"], told["author_id"], there, counters, rates)
 
     def outcomes(self, row: int) -> list[RateOutcome]:
-        """Its rates; live scoring looks at each only when it is known."""
+        """Its rates that are known later; live scoring looks at each only then."""
         told = self.told[row]
         return [
-            RateOutcome(
-                told["item_id"], told["end_ms"], rate, float("nan") if told[rate] is None else told[rate],
-                None if trials is None else told[trials],
-            )
-            for rate, trials in self.rates.items()
-        ]  # fmt: skip
+            RateOutcome(told["item_id"], told["end_ms"], name, *self._rate(row, name))
+            for name, rate in self.rates.items()
+            if rate.known_after_ms
+        ]
+
+    def _rate(self, row: int, name: str) -> tuple[float, float | None]:
+        """Value (NaN: unknown) and trials."""
+        told, trials = self.told[row], self.rates[name].trials
+        return float("nan") if told[name] is None else told[name], None if trials is None else told[trials]

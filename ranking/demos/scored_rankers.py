@@ -53,7 +53,7 @@ class ScoredRankers:
         """All models, the one with scores last."""
         return ", ".join([*self.others, self.with_scores.meta.model])
 
-    def measure(self, dataset: DatasetFolder) -> list[MetricRow]:
+    def measure(self, dataset: DatasetFolder, replicates: int) -> list[MetricRow]:
         """CTR metrics on the test rows, beside rate priors and the oracle."""
         label = StoredLabel.load(self.with_scores.path / "label.yaml")
         outcomes = Outcomes.of(dataset, label, "test")
@@ -65,7 +65,8 @@ class ScoredRankers:
         oracle = Oracle.of(dataset)
         predictions.append(Prediction(oracle.name, oracle.flag_probability(outcomes.rows, LABEL)))
         pairs = [(ours, name) for name in self.others]
-        return ctr_rows(outcomes, predictions, pairs, lift=(position_prior(dataset), oracle.name))
+        lift = position_prior(dataset), oracle.name
+        return ctr_rows(outcomes, predictions, pairs, lift=lift, replicates=replicates)
 
 
 def ctr_table(rows: list[MetricRow], prior: str) -> ResultTable:

@@ -61,7 +61,7 @@ def run_short_demo(out: Path, config: ShortDemoConfig, tell: Tell, *, overwrite:
             rankers = ScoredRankers.train(dataset, scores, out, config, overwrite=overwrite)
             note(rankers.names)
         with stage(tell, "evaluate") as note:
-            skip, ctr = _measure_skip(dataset, encoder), rankers.measure(dataset)
+            skip, ctr = _measure_skip(dataset, encoder), rankers.measure(dataset, config.replicates)
             write_metric_rows(out / "skip_test.json", skip)
             write_metric_rows(out / "ctr_test.json", ctr)
             note(f"{len(skip) + len(ctr):,} metric rows, intervals by user")

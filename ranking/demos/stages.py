@@ -28,6 +28,8 @@ class DemoConfig(Config):
     ranker_batch_size: PositiveInt = 512
     ranker_cross_rank: PositiveInt | None = 32
     "Low-rank cross layers: five rankers are trained."
+    replicates: PositiveInt = 1000
+    "Of the bootstrap that gives the rankers' intervals."
 
 
 @dataclass(frozen=True)

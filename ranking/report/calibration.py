@@ -30,7 +30,7 @@ def calibration_picture(
 ) -> Picture:
     """Bins of equal row counts; a vertical line is the 95% interval of the share in that bin (Wilson)."""
     curve = calibration_curve(labels.astype(np.float64), np.clip(probabilities, 0, 1), bins=_BINS)
-    low, high = _wilson(curve.observed, curve.count)
+    low, high = wilson(curve.observed, curve.count)
     points = pl.DataFrame({"predicted": curve.predicted, "observed": curve.observed, "low": low, "high": high})
     most = float(max(points["predicted"].to_numpy().max(), high.max(), 1e-3))
     scale = alt.Scale(domain=[0, most], nice=True)
@@ -48,7 +48,7 @@ def calibration_picture(
     return picture(ideal + spread + dots, f"{title}: {len(labels):,} {rows_are}", told)
 
 
-def _wilson(
+def wilson(
     share: npt.NDArray[np.float64], count: npt.NDArray[np.int64], z: float = 1.96
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """95% score interval of a share."""

@@ -30,17 +30,25 @@ _MEANING = {
     "F1": "harmonic mean of precision and recall at threshold 0.5",
     "NE": "LogLoss over that of always saying the mean rate",
     "calibration_ratio": "sum of predictions over number of positives",
+    "tau_room": "Kendall's tau-b inside each room, mean over rooms whose truth varies; @x: segments above rate x",
+    "tau_window": "Kendall's tau-b inside each window of segments, mean over windows",
+    "tau_global": "Kendall's tau-b over the last segments of all full windows, pooled",
+    "spearman": "Spearman's rank correlation inside each room, mean over rooms",
+    "mAP": "mean over rooms of the average precision of the better segments",
+    "F1@50%": "F1 of the better half of a room's segments",
+    "calibration_ratio_trials": "the same with segments weighted by their trials",
     "concordance": "share of pairs of views whose watch times are ordered rightly",
 }
 _ORDER = [
     "NLL", "NDCG@5", "HR@1", "HR@5", "NDCG@1", "NDCG@10", "HR@10", "AUC", "concordance", "ECE",
+    "tau_room", "tau_window", "tau_global", "spearman", "mAP", "F1@50%",
     "gauc_impression", "LogLoss", "NE", "calibration_ratio", "gauc_mean", "gauc_positive", "F1", "gauc_groups",
 ]  # fmt: skip
 
 
 def better(metric: str) -> Better:
     """Which way a metric improves."""
-    if metric == "calibration_ratio":
+    if metric.startswith("calibration_ratio"):
         return "one"
     if metric in _COUNTS:
         return "neither"

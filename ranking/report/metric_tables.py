@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from ranking.report.metric_names import EXIT_SHARE, ORACLE_SHARE, better, in_order
 from segrec.records import MetricRow
@@ -17,8 +18,19 @@ PROTOCOLS = {
     "fit": "measured while fitting",
     "exit": "the whole distribution: exit in a segment, or watched to the end",
     "masked_skip": "the video's own segments, views that ended early, ties by expected rank",
+    "live": "the rate of each segment (tau-b of orders; a constant prediction orders nothing: 0)",
+    "kuailive_m3": "the KuaiLive-M3 highlight benchmark's labels and split",
     "slots40": "the SegMM paper's: 40 slots for every row, padding included",
 }
+
+
+Part = Literal["values", "of_oracle", "thresholds"]
+_PARTS: dict[Part, str] = {
+    "values": "", "of_oracle": ": share of the oracle’s lift", "thresholds": ": segments above a true rate",
+}  # fmt: skip
+_PRIORS = {
+    "skip": "of (length, position)", "ctr": "of length (in live rooms: of the room’s age)", "highlight": "last_value",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -48,8 +60,7 @@ class MetricTable:
     protocol: str
     split: str
     cohort: str
-    of_oracle: bool
-    "Shares of the oracle's lift, not values."
+    part: Part
     metrics: tuple[str, ...]
     lines: tuple[Line, ...]
     rows_measured: str
@@ -58,21 +69,21 @@ class MetricTable:
     def title(self) -> str:
         """`Protocol exit`, `Label is_click`."""
         kind = "Label" if self.task == "ctr" else "Protocol"
-        return f"{kind} {self.protocol}{': share of the oracle’s lift' if self.of_oracle else ''}"
+        return f"{kind} {self.protocol}{_PARTS[self.part]}"
 
     @property
     def headline(self) -> bool:
         """Shown at once; the others are folded: cohorts, other splits, the protocol of published tables."""
-        return self.cohort == "all" and self.split == "test" and self.protocol != "slots40"
+        return (
+            self.cohort == "all" and self.split == "test" and self.protocol != "slots40" and self.part != "thresholds"
+        )
 
     @property
     def told(self) -> str:
         """What was measured, on which rows."""
         said = PROTOCOLS.get(self.protocol)
         shares = (
-            "; (model − prior) / (oracle − prior), the prior of (length, position) or of length"
-            if self.of_oracle
-            else ""
+            f"; (model − prior) / (oracle − prior), the prior {_PRIORS[self.task]}" if self.part == "of_oracle" else ""
         )
         rows = f"{self.rows_measured} {self.split} rows" + ("" if self.cohort == "all" else f", {self.cohort}")
         return f"{rows}; {said}{shares}." if said else f"{rows}{shares}."
@@ -83,13 +94,18 @@ def metric_tables(rows: Iterable[MetricRow], own: Sequence[str]) -> list[MetricT
 
     A model's only seed is left out where there is a row over its seeds.
     """
-    groups: dict[tuple[str, str, str, str, bool], list[MetricRow]] = {}
+    groups: dict[tuple[str, str, str, str, Part], list[MetricRow]] = {}
     for row in _without_lone_seeds([row for row in rows if row.versus is None]):
         if not row.metric.startswith(EXIT_SHARE):
-            of_oracle = row.metric.startswith(ORACLE_SHARE)
-            groups.setdefault((row.task, row.protocol, row.split, row.cohort, of_oracle), []).append(row)
+            groups.setdefault((row.task, row.protocol, row.split, row.cohort, _part(row.metric)), []).append(row)
     ordered = sorted(groups, key=lambda key: (key[0], key[1] != "exit"))
     return [_table(key, groups[key], own) for key in ordered]
+
+
+def _part(metric: str) -> Part:
+    if metric.startswith(ORACLE_SHARE):
+        return "of_oracle"
+    return "thresholds" if metric.startswith("tau_") and "@" in metric else "values"
 
 
 def _without_lone_seeds(rows: list[MetricRow]) -> Iterator[MetricRow]:
@@ -132,7 +148,7 @@ def interval(row: MetricRow, form: Callable[[float], str] = number) -> str | Non
     return f"{form(row.low)} to {form(row.high)}"
 
 
-def _table(key: tuple[str, str, str, str, bool], rows: list[MetricRow], own: Sequence[str]) -> MetricTable:
+def _table(key: tuple[str, str, str, str, Part], rows: list[MetricRow], own: Sequence[str]) -> MetricTable:
     metrics = in_order({row.metric for row in rows})
     best = {metric: _best([row for row in rows if row.metric == metric]) for metric in metrics}
     models: dict[str, dict[str, MetricRow]] = {}
@@ -152,9 +168,14 @@ def _table(key: tuple[str, str, str, str, bool], rows: list[MetricRow], own: Seq
     return MetricTable(*key, metrics=tuple(metrics), lines=tuple(ordered), rows_measured=measured)
 
 
+def _knows_truth(row: MetricRow) -> bool:
+    """oracle, oracle_rate: nothing to choose."""
+    return row.model.startswith("oracle")
+
+
 def _best(rows: list[MetricRow]) -> float | None:
     """The best value of one metric among models that do not know the truth; None when there is nothing to choose."""
-    values = [row.value for row in rows if not math.isnan(row.value) and row.model != "oracle"]
+    values = [row.value for row in rows if not math.isnan(row.value) and not _knows_truth(row)]
     if len(values) < 2 or min(values) == max(values):
         return None
     choose: dict[str, Callable[[], float | None]] = {
@@ -171,4 +192,4 @@ def _cell(row: MetricRow | None, best: float | None) -> Cell | None:
         return None
     form = percent if row.metric.startswith(ORACLE_SHARE) else number
     text = f"{row.value:,.0f}" if better(row.metric) == "neither" else form(row.value)
-    return Cell(text, interval(row, form), best is not None and row.value == best and row.model != "oracle")
+    return Cell(text, interval(row, form), best is not None and row.value == best and not _knows_truth(row))

@@ -10,10 +10,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ranking.prediction import predict
 from ranking.report.calibration import calibration_picture, exit_calibration
-from ranking.report.charts import Picture
+from ranking.report.charts import Absent, Picture
 from ranking.report.differences import Differences, differences
 from ranking.report.gathering import Gathered, RunRecord, gather
 from ranking.report.heat_strips import HeatStrips, heat_strips, ticks
+from ranking.report.live_part import LivePart, live_part
 from ranking.report.metric_names import better, meaning
 from ranking.report.metric_tables import TASKS, MetricTable, metric_tables
 from ranking.report.scored_views import ScoredViews, scored_views
@@ -25,14 +26,6 @@ from segrec.skip_evaluation import Verdict, verdicts
 
 MOST_PREDICTED = 2_000_000
 "A ranker with more test rows is not run again for its calibration curve."
-
-
-@dataclass(frozen=True)
-class Absent:
-    """What a section would show, and the command that makes it."""
-
-    reason: str
-    command: str | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +66,8 @@ class Page:
     "Drawn from metric rows, so at hand without scores."
     scores: ScorePart | Absent | None
     "None: no run here is about videos."
+    live: LivePart | None
+    "None: nothing here is about live rooms."
 
 
 def write_page(source: Path, out: Path | None = None) -> Path:
@@ -101,6 +96,7 @@ def build(gathered: Gathered) -> Page:
         verdicts=verdicts([row for row in gathered.rows if row.task == "skip"]),
         positions=measured_positions(gathered.rows, [run.meta.model for run in gathered.runs]),
         scores=_score_part(gathered),
+        live=live_part(gathered),
     )
 
 
@@ -160,7 +156,9 @@ def _tested(gathered: Gathered, task: str) -> bool:
 
 def _unmeasured(gathered: Gathered, task: str) -> Absent:
     run = next((run for run in gathered.runs if run.task == task), gathered.runs[0])
-    command = f"segrec evaluate {task} {run.folder.path} {run.meta.dataset} --out {run.folder.path}/{task}_test.json"
+    places = [str(run.folder.path), run.meta.dataset]
+    between = " ".join(reversed(places) if task == "highlight" else places)
+    command = f"segrec evaluate {task} {between} --out {run.folder.path}/{task}_test.json"
     return Absent("the test rows have not been measured", command)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ranking.report.calibration import _wilson, exit_calibration
+from ranking.report.calibration import exit_calibration, wilson
 from ranking.report.differences import differences
 from ranking.report.gathering import gather
 from ranking.report.heat_strips import heat_strips, ticks
@@ -262,9 +262,9 @@ def test_exit_calibration_counts_reached_segments_only() -> None:
 
 
 def test_wilson_by_hand() -> None:
-    low, high = _wilson(np.array([0.5]), np.array([100]))
+    low, high = wilson(np.array([0.5]), np.array([100]))
     assert (low[0], high[0]) == (pytest.approx(0.4038, abs=1e-4), pytest.approx(0.5962, abs=1e-4))
-    low, high = _wilson(np.array([0.0]), np.array([10]))
+    low, high = wilson(np.array([0.0]), np.array([10]))
     assert low[0] == 0
     assert high[0] == pytest.approx(0.2775, abs=1e-4)
 
