@@ -134,8 +134,7 @@ def memory(encoder: KuaiHL) -> dict[str, float]:
     gc.collect()
     before = resident()
     scorer, stream = LiveScorer(encoder, "drawn", LiveScorerConfig(capacity=ALL_ROOMS)), Stream(encoder, ROOMS)
-    scorer.decoded.keys.fill_(0.0)
-    scorer.decoded.values.fill_(0.0)
+    scorer.decoded.ring.fill_(0.0)
     for number in range(-(-ALL_ROOMS // ROOMS)):
         stream.turn = 0
         scorer.push_many([(number * ROOMS + room, segment) for room, segment in stream.segments()])

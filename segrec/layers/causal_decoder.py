@@ -126,21 +126,17 @@ class CausalDecoder(nn.Module):
         Writes its keys and values into `state`. Equal to that row of `banded` over the whole run; no dropout, no
         gradient.
         """
-        age = state.ages(slots)
-        seen = (age <= state.seen[slots].unsqueeze(1))[:, None, None]
+        turns = state.turns(slots)
+        masks = self._ring_masks(state, x.dtype).index_select(1, turns)
 
         def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-            state.write(layer, slots, key, value)
-            mask, queries = self._mask(layer, seen, age.unsqueeze(1), query.dtype), self._split(query).unsqueeze(2)
-            found = []
-            for part in state.parts(len(slots)):
-                keys, values = (self._split(held) for held in state.held(layer, slots[part], query.dtype))
-                found.append(
-                    F.scaled_dot_product_attention(
-                        queries[part], keys.transpose(1, 2), values.transpose(1, 2), attn_mask=mask[part]
-                    )
-                )
-            return torch.cat(found).flatten(1) if found else query
+            state.write(layer, slots, turns, key, value)
+            queries, mask = self._split(query).unsqueeze(2), masks[layer % len(masks)]
+            found = torch.empty_like(queries)
+            for part, keys, values in state.held(layer, slots, query.dtype):
+                keys, values = (self._split(held).transpose(1, 2) for held in (keys, values))
+                found[part] = F.scaled_dot_product_attention(queries[part], keys, values, attn_mask=mask[part])
+            return found.flatten(1)
 
         out = self._through(x, attend)
         state.advance(slots)
@@ -167,10 +163,16 @@ class CausalDecoder(nn.Module):
         return rows.view(*rows.shape[:-1], self.heads, self.width // self.heads)
 
     def _mask(self, layer: int, seen: Tensor, offset: Tensor, dtype: torch.dtype) -> Tensor:
-        """`seen` as it is, or with the layer's bias by `offset` (M, q, k) or (q, k) as a float mask."""
+        """`seen` as it is, or with the layer's bias by `offset` (q, k) as a float mask."""
         if self.position_bias is None:
             return seen
         spread = self.position_bias[layer].to(dtype)[:, offset.clamp(0, self.window - 1)]
-        if offset.dim() == 3:
-            spread = spread.transpose(0, 1)
         return spread.masked_fill(~seen, float("-inf"))
+
+    def _ring_masks(self, state: DecoderState, dtype: torch.dtype) -> Tensor:
+        """(layers, 2 window, h, 1, window), with 1 layer and 1 head where there is no bias: see `DecoderState.ages`."""
+        ages = state.ages()
+        empty = ages > torch.arange(len(ages), device=ages.device).unsqueeze(1)
+        bias = self.position_bias
+        spread = ages.new_zeros((1, 1, *ages.shape), dtype=dtype) if bias is None else bias.to(dtype)[:, :, ages]
+        return spread.masked_fill(empty, float("-inf")).transpose(1, 2).unsqueeze(3)

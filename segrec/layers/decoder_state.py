@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
@@ -16,10 +17,8 @@ _CACHED_BYTES = 2**20
 class DecoderState:
     """Slot s holds one run; its row n lies at place n % window of the ring, so nothing is ever moved."""
 
-    keys: Tensor
-    "(slots, layers, window, d)"
-    values: Tensor
-    "(slots, layers, window, d)"
+    ring: Tensor
+    "(slots, layers, window, 2, d): keys and values side by side, so that one look-up finds both."
     seen: Tensor
     "(slots,) rows of the run so far."
 
@@ -29,51 +28,59 @@ class DecoderState:
         dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu",
     ) -> Self:  # fmt: skip
         """`dtype` float16 halves the memory; scores then differ in the third digit."""
-        shape = (slots, layers, window, width)
         return cls(
-            torch.zeros(shape, dtype=dtype, device=device),
-            torch.zeros(shape, dtype=dtype, device=device),
+            torch.zeros((slots, layers, window, 2, width), dtype=dtype, device=device),
             torch.zeros(slots, dtype=torch.int64, device=device),
         )
 
     @property
     def window(self) -> int:
         """Rows that a ring holds."""
-        return self.keys.shape[2]
+        return self.ring.shape[2]
 
     @property
     def nbytes(self) -> int:
         """Bytes of all buffers."""
-        return self.keys.nbytes + self.values.nbytes + self.seen.nbytes
+        return self.ring.nbytes + self.seen.nbytes
 
     def clear(self, slots: Tensor) -> None:
         """A new run begins in `slots`; what the rings held is not looked at any more."""
         self.seen[slots] = 0
 
-    def ages(self, slots: Tensor) -> Tensor:
-        """(M, window) how many rows before the coming one lies what each place will hold once that one is written.
+    def ages(self) -> Tensor:
+        """(2 window, window) how many rows before the coming one lies what each place holds once that one is written.
 
-        The coming row has age 0; an age above the rows seen so far marks a place that holds nothing of this run.
+        Row p: p rows were seen; all runs that have seen `window` or more are like one that has seen less than twice
+        as many. The coming row has age 0; an age above p marks a place that holds nothing of the run.
         """
-        return (self.seen[slots].unsqueeze(1) - torch.arange(self.window, device=slots.device)) % self.window
+        places = torch.arange(2 * self.window, device=self.seen.device)
+        return (places.unsqueeze(1) - places[: self.window]) % self.window
 
-    def write(self, layer: int, slots: Tensor, key: Tensor, value: Tensor) -> None:
+    def turns(self, slots: Tensor) -> Tensor:
+        """(M,) the row of `ages` that each of `slots` is at."""
+        seen = self.seen.index_select(0, slots)
+        return torch.where(seen < self.window, seen, seen % self.window + self.window)
+
+    def write(self, layer: int, slots: Tensor, turns: Tensor, key: Tensor, value: Tensor) -> None:
         """Stores the coming row's key and value, (M, d) each."""
-        place = self.seen[slots] % self.window
-        for ring, row in ((self.keys, key), (self.values, value)):
-            ring[slots, layer, place] = row.to(ring.dtype)
+        place = (slots * self.ring.shape[1] + layer) * self.window + turns % self.window
+        self.ring.flatten(0, 2).index_copy_(0, place, torch.stack((key, value), dim=1).to(self.ring.dtype))
 
-    def held(self, layer: int, slots: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Keys and values that the rings of `slots` hold, (M, window, d) each."""
-        keys, values = (ring[:, layer].index_select(0, slots).to(dtype) for ring in (self.keys, self.values))
-        return keys, values
+    def held(self, layer: int, slots: Tensor, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Keys and values that the rings of `slots` hold, (part, window, d) each, part after part of M.
 
-    def parts(self, rows: int) -> list[slice]:
-        """Rows of a step cut so that what is gathered from the rings of one part stays in a core's cache."""
-        if self.keys.device.type != "cpu":
-            return [slice(0, rows)]
-        size = max(_CACHED_BYTES // (2 * self.window * self.keys.shape[3] * 4), 1)
-        return [slice(first, first + size) for first in range(0, rows, size)]
+        A part is so small that it stays in a core's cache, and each takes the memory of the one before.
+        """
+        rings, rows = self.ring.flatten(0, 1).flatten(1), slots * self.ring.shape[1] + layer
+        size = len(rows)
+        if rings.device.type == "cpu":
+            size = min(size, max(_CACHED_BYTES // (4 * rings.shape[1]), 1))
+        gathered = rings.new_empty(size, rings.shape[1])
+        for first in range(0, len(rows), max(size, 1)):
+            asked = rows[first : first + size]
+            found = torch.index_select(rings, 0, asked, out=gathered[: len(asked)])
+            both = found.view(len(asked), *self.ring.shape[2:]).to(dtype)
+            yield slice(first, first + len(asked)), both[:, :, 0], both[:, :, 1]
 
     def advance(self, slots: Tensor) -> None:
         """The coming row of each slot has been written in all layers."""

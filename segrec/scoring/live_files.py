@@ -129,7 +129,7 @@ def _buffers(scorer: LiveScorer) -> dict[str, Tensor]:
     if scorer.known is not None:
         known = {name: part for name, part in vars(scorer.known).items() if isinstance(part, np.ndarray)}
         arrays |= {f"known.{name}": part for name, part in known.items()}
-    tensors = {"keys": decoded.keys, "values": decoded.values, "seen": decoded.seen}
+    tensors = {"ring": decoded.ring, "seen": decoded.seen}
     return tensors | {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
