@@ -3,8 +3,10 @@
     python benchmarks/live_scoring.py
 
 Two sizes: the default width, and the papers' (d 512, 8 heads, 3 + 3 layers). Weights are drawn, not fitted: time and
-memory do not depend on them. Re-encoding begins with arrays of raw vectors,
-ours with Python objects of raw segments; beside it the re-encoding with scaled tensors at hand, and its decoder alone.
+memory do not depend on them. Ours begins with raw segments, as Python objects (`push_many`) or arrays
+(`push_columns`), of 512 rooms anywhere among 10,000. Re-encoding runs the same network over the last 20 segments of
+each room; it begins with arrays of raw vectors (`ratio`), with scaled tensors at hand (`ratio_ready_inputs`, the
+stricter one), or with fused segments, so that only its decoder is left (`ratio_decoder_only`).
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import gc
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,7 @@ from segrec.encoders.kuaihl import KuaiHL, KuaiHLConfig
 from segrec.encoders.live_inputs import LiveInputs
 from segrec.encoders.live_network import LiveNetwork
 from segrec.scoring.live import LiveScorer, LiveScorerConfig
+from segrec.scoring.live_columns import SegmentColumns
 from segrec.scoring.live_segments import LiveSegment
 from segrec.segments.rooms import Rooms
 from segrec.testing.live_dataset import BEGIN_MS, SEGMENT_MS, make_live_dataset
@@ -49,11 +52,11 @@ def encoder_of(settings: dict[str, int], folder: Path) -> KuaiHL:
 class Stream:
     """New segments of many rooms, one each a call, with vectors, counters, ctr at once."""
 
-    def __init__(self, encoder: KuaiHL, rooms: int) -> None:
-        draw = np.random.default_rng(0)
+    def __init__(self, encoder: KuaiHL, rooms: Sequence[int]) -> None:
+        draw, known = np.random.default_rng(0), encoder.inputs.columns
         self.rooms, self.turn = rooms, 0
-        self.vectors = draw.normal(size=(rooms, 2, VECTOR)).astype(np.float32)
-        self.counters = dict.fromkeys(encoder.inputs.columns.counters, 12.0)
+        self.vectors = draw.normal(size=(2, len(rooms), VECTOR)).astype(np.float32)
+        self.counters = dict.fromkeys(() if known is None else known.counters, 12.0)
 
     def segments(self) -> list[tuple[int, LiveSegment]]:
         start = BEGIN_MS + self.turn * SEGMENT_MS
@@ -66,8 +69,32 @@ class Stream:
                     {"ctr": (0.1, 100.0)},
                 ),
             )
-            for room, (visual, text) in enumerate(self.vectors)
+            for room, visual, text in zip(self.rooms, *self.vectors, strict=True)
         ]  # fmt: skip
+
+    def columns(self) -> SegmentColumns:
+        ids, start = np.array(self.rooms), BEGIN_MS + self.turn * SEGMENT_MS
+        self.turn += 1
+        return SegmentColumns(
+            rooms=ids,
+            start_ms=np.full(len(ids), start),
+            end_ms=np.full(len(ids), start + SEGMENT_MS),
+            streamers=ids,
+            vectors=dict(zip(("visual", "text"), self.vectors, strict=True)),
+            counters={name: np.full(len(ids), count) for name, count in self.counters.items()},
+            rates={"ctr": (np.full(len(ids), 0.1), np.full(len(ids), 100.0))},
+        )
+
+
+def running(encoder: KuaiHL) -> tuple[LiveScorer, Stream]:
+    """10,000 rooms that have begun, and a stream of 512 of them, in any order, that has filled its windows."""
+    scorer, draw = LiveScorer(encoder, "drawn", LiveScorerConfig(capacity=ALL_ROOMS)), np.random.default_rng(2)
+    for first in range(0, ALL_ROOMS, ROOMS):
+        scorer.push_columns(Stream(encoder, range(first, min(first + ROOMS, ALL_ROOMS))).columns())
+    stream = Stream(encoder, draw.choice(ALL_ROOMS, ROOMS, replace=False).tolist())
+    for stream.turn in range(1, WINDOW + 1):
+        scorer.push_columns(stream.columns())
+    return scorer, stream
 
 
 def medians(calls: Mapping[str, Callable[[], object]], times: int) -> dict[str, float]:
@@ -96,13 +123,13 @@ def throughput(encoder: KuaiHL, times: int) -> dict[str, float]:
         return network.head(network.decoder.windows(fused.view(ROOMS, WINDOW, -1))[:, -1]).sigmoid()
 
     fused = network.fuse(inputs)
-    scorer, stream = LiveScorer(encoder, "drawn", LiveScorerConfig(capacity=2 * ROOMS)), Stream(encoder, ROOMS)
-    for _ in range(WINDOW):
-        scorer.push_many(stream.segments())
-    calls = iter([stream.segments() for _ in range(times + 1)])
+    scorer, stream = running(encoder)
+    objects, arrays = zip(*((stream.segments(), stream.columns()) for _ in range(times + 1)), strict=True)
+    next_objects, next_arrays = iter(objects), iter(arrays)
     taken = medians(
         {
-            "push_many": lambda: scorer.push_many(next(calls)),
+            "push_many": lambda: scorer.push_many(next(next_objects)),
+            "push_columns": lambda: scorer.push_columns(next(next_arrays)),
             "re_encoding": lambda: last(network.fuse(encoder.segment_inputs(vectors, codes, known))),
             "re_encoding_ready_inputs": lambda: last(network.fuse(inputs)),
             "re_encoding_decoder_only": lambda: last(fused),
@@ -110,15 +137,15 @@ def throughput(encoder: KuaiHL, times: int) -> dict[str, float]:
         times,
     )
     rates = {name: ROOMS / found for name, found in taken.items()}
-    rates["ratio"] = rates["push_many"] / rates["re_encoding"]
-    rates["ratio_ready_inputs"] = rates["push_many"] / rates["re_encoding_ready_inputs"]
-    rates["ratio_decoder_only"] = rates["push_many"] / rates["re_encoding_decoder_only"]
+    for ratio, way in (("ratio", ""), ("ratio_ready_inputs", "_ready_inputs"), ("ratio_decoder_only", "_decoder_only")):
+        rates[ratio] = rates["push_many"] / rates[f"re_encoding{way}"]
+        rates[f"columns_{ratio}"] = rates["push_columns"] / rates[f"re_encoding{way}"]
     return rates
 
 
 def latency(encoder: KuaiHL) -> dict[str, float]:
     """Milliseconds of one `push`, over 2,000 of them in 100 rooms that run for longer than the window."""
-    scorer, stream = LiveScorer(encoder, "drawn", LiveScorerConfig(capacity=ROOMS)), Stream(encoder, 100)
+    scorer, stream = LiveScorer(encoder, "drawn", LiveScorerConfig(capacity=ROOMS)), Stream(encoder, range(100))
     for _ in range(WINDOW):
         scorer.push_many(stream.segments())
     found = []
@@ -133,11 +160,10 @@ def memory(encoder: KuaiHL) -> dict[str, float]:
     """GB of 10,000 rooms: growth of resident memory with every buffer written, and the bytes computed."""
     gc.collect()
     before = resident()
-    scorer, stream = LiveScorer(encoder, "drawn", LiveScorerConfig(capacity=ALL_ROOMS)), Stream(encoder, ROOMS)
+    scorer = LiveScorer(encoder, "drawn", LiveScorerConfig(capacity=ALL_ROOMS))
     scorer.decoded.ring.fill_(0.0)
-    for number in range(-(-ALL_ROOMS // ROOMS)):
-        stream.turn = 0
-        scorer.push_many([(number * ROOMS + room, segment) for room, segment in stream.segments()])
+    for first in range(0, ALL_ROOMS, ROOMS):
+        scorer.push_many(Stream(encoder, range(first, min(first + ROOMS, ALL_ROOMS))).segments())
     return {
         "rooms": len(scorer),
         "resident_gb": (resident() - before) / 1e9,
@@ -165,10 +191,14 @@ def main() -> None:
             encoder = encoder_of(SIZES[name], Path(folder) / "rooms")
         found[name] = {**throughput(encoder, chosen.times), **latency(encoder), **memory(encoder)}
         told = found[name]
+        for way, kind in (("push_many", ""), ("push_columns", "columns_")):
+            print(
+                f"{name}, {way}: {told[way]:,.0f} segments/s, {told[f'{kind}ratio']:.1f} x re-encoding windows of "
+                f"{WINDOW} ({told[f'{kind}ratio_ready_inputs']:.1f} x with inputs ready, "
+                f"{told[f'{kind}ratio_decoder_only']:.1f} x the decoder alone)"
+            )
         print(
-            f"{name}: {told['push_many']:,.0f} segments/s, {told['ratio']:.1f} x re-encoding windows of {WINDOW} "
-            f"({told['ratio_ready_inputs']:.1f} x with inputs ready, "
-            f"{told['ratio_decoder_only']:.1f} x the decoder alone); one push {told['p50_ms']:.2f} ms (p50), "
+            f"{name}: one push {told['p50_ms']:.2f} ms (p50), "
             f"{told['p99_ms']:.2f} ms (p99); {told['rooms']:,} rooms: {told['resident_gb']:.2f} GB resident, "
             f"{told['buffers_gb']:.2f} GB of buffers"
         )

@@ -81,7 +81,12 @@ class LiveInputs:
         return self._table(rooms, raw, self._contents(dataset))
 
     def segment_inputs(
-        self, contents: Mapping[str, FloatArray], authors: pl.Series | IntArray, known_MF: FloatArray | None = None
+        self,
+        contents: Mapping[str, FloatArray],
+        authors: pl.Series | IntArray,
+        known_MF: FloatArray | None = None,
+        *,
+        present: Mapping[str, npt.NDArray[np.bool_]] | None = None,
     ) -> SegmentInputs:
         """M raw segments as what `LiveNetwork.fuse` takes.
 
@@ -89,24 +94,25 @@ class LiveInputs:
             is missing content.
         :param authors: (M,) ids of the streamers, null where unknown; or their codes.
         :param known_MF: what `KnownState.push` gave; None: nothing is known.
+        :param present: (M,) by modality, which rows of `contents` are there, where the caller has looked already.
         :raises DataError: vectors of another width than the encoder was fitted on.
         """
-        vectors, present = [], []
+        vectors, seen = [], []
         for name, scales in self.content_scales.items():
             raw = contents.get(name)
             if raw is None:
                 raw = np.full((len(authors), len(scales.means)), np.nan, np.float32)
             _check_width(f"vectors of modality {name!r}", raw.shape[1], len(scales.means))
-            there = np.asarray(np.isfinite(raw).all(axis=1))
+            there = np.asarray(np.isfinite(raw).all(axis=1)) if present is None else present[name]
             scaled = scales.scaled(raw)
             scaled[~there] = 0.0
             vectors.append(torch.from_numpy(scaled))
-            present.append(torch.from_numpy(there))
+            seen.append(torch.from_numpy(there))
         raw_known = np.full((len(authors), len(self.known_scales.means)), np.nan, np.float32)
         raw_known = raw_known if known_MF is None else known_MF
         codes = np.array(authors if isinstance(authors, np.ndarray) else self._codes(authors))
         known = torch.from_numpy(self.known_scales.scaled(raw_known))
-        return SegmentInputs(tuple(vectors), tuple(present), torch.from_numpy(codes), known)
+        return SegmentInputs(tuple(vectors), tuple(seen), torch.from_numpy(codes), known)
 
     def _codes(self, authors: pl.Series) -> IntArray:
         return np.zeros(len(authors), np.int64) if self.streamers is None else self.streamers.encode(authors)

@@ -20,8 +20,9 @@ from segrec.encoders.live_known import rate_pairs
 from segrec.encoders.live_rate import LiveRateEncoder
 from segrec.freezing import FrozenEncoder
 from segrec.records import ConfigError, DataError
+from segrec.scoring.live_columns import SegmentArrays, SegmentColumns, pair_of
 from segrec.scoring.live_outcomes import PendingRates, StreamerPasts
-from segrec.scoring.live_segments import LiveSegment, RateOutcome, SegmentArrays, pair_of
+from segrec.scoring.live_segments import LiveSegment, RateOutcome
 from segrec.scoring.live_slots import NO_SLOT, RoomId, RoomSlots
 from segrec.segments.rooms import GAP_TOLERANCE_MS, Rooms
 
@@ -104,14 +105,14 @@ class LiveScorer:
 
         :raises ConfigError: bad segments (see `SegmentArrays.of`), or late ones under late="error"; nothing is scored.
         """
-        arrays = SegmentArrays.of(pushes, self.encoder)
-        if self.config.late == "error":
-            self._refuse_late(arrays)
-        scores = np.full(len(pushes), np.nan, np.float32)
-        for rows in arrays.waves(self.config.capacity):
-            scores[rows] = self._wave(arrays.rows(rows))
-        self._sweep()
-        return scores
+        return self._pushed(SegmentArrays.of(pushes, self.encoder))
+
+    def push_columns(self, segments: SegmentColumns) -> FloatArray:
+        """What `push_many` gives for the same segments, with no Python object a segment.
+
+        :raises ConfigError: as `push_many`, and columns of different lengths; nothing is scored.
+        """
+        return self._pushed(SegmentArrays.of_columns(segments, self.encoder))
 
     def observe(self, outcomes: Sequence[RateOutcome]) -> None:
         """Rates that have become known. Later segments look at each from its segment's end + known_after_ms on.
@@ -156,6 +157,16 @@ class LiveScorer:
         known = sum(part.nbytes for part in state.values() if isinstance(part, np.ndarray))
         return self.decoded.nbytes + self.slots.nbytes + self.pending.nbytes + self.codes.nbytes + known
 
+    def _pushed(self, new: SegmentArrays) -> FloatArray:
+        """(M,) scores of checked segments."""
+        if self.config.late == "error":
+            self._refuse_late(new)
+        scores = np.full(len(new.rooms), np.nan, np.float32)
+        for rows in new.waves(self.config.capacity):
+            scores[rows] = self._wave(new.rows(rows))
+        self._sweep()
+        return scores
+
     def _told(self, slots: IntArray, rates: IntArray, end_ms: IntArray, pairs: DoubleArray) -> None:
         """(K,) outcomes of different slots and rates."""
         columns = self.encoder.inputs.columns
@@ -163,10 +174,8 @@ class LiveScorer:
         known_ms = end_ms + np.array(columns.known_after_ms, np.int64)[rates]
         taken = self.pending.add(slots, rates, end_ms, known_ms, pairs)
         self.counts.update(outcome=int(taken.sum()), outcome_refused=int((~taken).sum()))
-        for row in np.flatnonzero(taken).tolist():
-            streamer = self.streamers[slots[row]]
-            if streamer is not None:
-                self.pasts.add(str(streamer), int(rates[row]), int(known_ms[row]), (pairs[row, 0], pairs[row, 1]))
+        streamers = [self.streamers[slot] for slot in slots[taken].tolist()]
+        self.pasts.add_all(streamers, rates[taken], known_ms[taken], pairs[taken])
 
     def _wave(self, new: SegmentArrays) -> FloatArray:
         """(M,) scores of segments of different rooms, at most `capacity`."""
@@ -223,7 +232,9 @@ class LiveScorer:
         self.counts["gap"] += int(gap.sum())
         self.decoded.clear(torch.from_numpy(slots[gap]))
         network = self.encoder.network
-        inputs = self.encoder.segment_inputs(new.contents, self.codes[slots], self._known(slots, new))
+        inputs = self.encoder.segment_inputs(
+            new.contents, self.codes[slots], self._known(slots, new), present=new.present
+        )
         states = network.decoder.step(network.fuse(inputs), self.decoded, torch.from_numpy(slots))
         scores: FloatArray = network.head(states).sigmoid().numpy()
         self.slots.remember(slots, new.start_ms, new.end_ms, scores)

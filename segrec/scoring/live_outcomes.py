@@ -5,7 +5,8 @@ Legend: S slots, M rooms of a call, N rates. A pair is (successes, trials).
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -59,22 +60,26 @@ class PendingRates:
     def due(self, slots: IntArray, asked_ms: IntArray) -> DoubleArray:
         """(M, N, 2) sums of what may be looked at by `asked_ms` (M,); they do not wait any longer."""
         waiting = self.known_ms[slots]
-        ripe = waiting <= asked_ms[:, None, None]
-        found: DoubleArray = np.where(ripe[..., None], self.pairs[slots], 0.0).sum(axis=2)
-        self.known_ms[slots] = np.where(ripe, _NEVER, waiting)
+        row, rate, place = np.nonzero(waiting <= asked_ms[:, None, None])
+        ripe, rates = (slots[row], rate, place), waiting.shape[1]
+        pairs, cell = self.pairs[ripe], row * rates + rate
+        sums = [np.bincount(cell, pairs[:, one], minlength=len(slots) * rates) for one in (0, 1)]
+        self.known_ms[ripe] = _NEVER
+        found: DoubleArray = np.stack(sums, axis=1, dtype=np.float64).reshape(len(slots), rates, 2)
         return found
 
 
-@dataclass
+@dataclass(slots=True)
 class _Past:
-    """One streamer and rate: sums of all that is old, and what is newer in the order of its time."""
+    """One streamer and rate: sums of all that is old, and what is newer."""
 
     successes: float = 0.0
     trials: float = 0.0
     newer: list[tuple[int, float, float]] = field(default_factory=list)
-    "(known_ms, successes, trials), sorted."
+    "(known_ms, successes, trials) as they were told; in the order of their time once somebody asks."
 
     def as_of(self, time_ms: int) -> tuple[float, float]:
+        self.newer.sort()
         known = self.newer[: bisect_right(self.newer, (time_ms, np.inf, np.inf))]
         return self.successes + sum(row[1] for row in known), self.trials + sum(row[2] for row in known)
 
@@ -96,8 +101,19 @@ class StreamerPasts:
 
     def add(self, streamer: str, rate: int, known_ms: int, pair: tuple[float, float]) -> None:
         """An outcome in one of the streamer's rooms, to be looked at from `known_ms` on."""
-        newer = self._pasts.setdefault((streamer, rate), _Past()).newer
-        insort(newer, (known_ms, *pair))
+        past = self._pasts.get((streamer, rate))
+        if past is None:
+            past = self._pasts[streamer, rate] = _Past()
+        past.newer.append((known_ms, *pair))
+
+    def add_all(
+        self, streamers: Sequence[int | str | None], rates: IntArray, known_ms: IntArray, pairs: DoubleArray
+    ) -> None:
+        """(K,) outcomes with their (K, 2) pairs; a streamer that is None is nobody."""
+        told = zip(streamers, rates.tolist(), known_ms.tolist(), map(tuple, pairs.tolist()), strict=True)
+        for streamer, rate, known, pair in told:
+            if streamer is not None:
+                self.add(str(streamer), rate, known, pair)
 
     def learn(self, rate: int, told: pl.DataFrame, before_ms: int) -> None:
         """Many outcomes at once: streamer, known_ms, successes, trials; those before `before_ms` become one sum."""
@@ -128,7 +144,7 @@ class StreamerPasts:
         rows: list[tuple[str, int, int | None, float, float]] = []
         for (streamer, rate), past in self._pasts.items():
             rows.append((streamer, rate, None, past.successes, past.trials))
-            rows.extend((streamer, rate, *row) for row in past.newer)
+            rows.extend((streamer, rate, *row) for row in sorted(past.newer))
         return pl.DataFrame(rows, schema=_SCHEMA, orient="row")
 
     def load(self, frame: pl.DataFrame) -> None:

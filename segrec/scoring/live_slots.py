@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +50,7 @@ class RoomSlots:
 
     def find(self, rooms: Sequence[RoomId]) -> IntArray:
         """(M,) slots, -1 where a room is not here."""
-        return np.fromiter((self.slot_of.get(room, NO_SLOT) for room in rooms), np.int64, len(rooms))
+        return np.array(list(map(self.slot_of.get, rooms, repeat(NO_SLOT))), np.int64)
 
     def touch(self, rooms: Sequence[RoomId]) -> None:
         """The rooms, all here, were pushed to just now."""
