@@ -117,9 +117,9 @@ def _caption(found: AlignmentMap, made_by: str) -> str:
     )  # fmt: skip
     chosen = "The longest test room." if measured is None else "The test room whose text is furthest from its frames."
     return (
-        "Whether the dark band, and the path that alignment losses pay for, follow what the text speaks of: vertical "
-        f"where text moves on before frames do, horizontal where frames do. Tokens as projected by {made_by}; darker = "
-        f"higher cosine, blank = text or frames are missing. {chosen}{off}"
+        "Whether the shaded band, and the path that alignment losses pay for, follow what the text speaks of: vertical "
+        f"where text moves on before frames do, horizontal where frames do. Tokens as projected by {made_by}; stronger "
+        f"shade = higher cosine, blank = text or frames are missing. {chosen}{off}"
     )
 
 

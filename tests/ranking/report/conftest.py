@@ -1,7 +1,13 @@
-"""Run folders made by hand: a small dataset, an encoder's scores, metric rows and TensorBoard events."""
+"""Run folders made by hand: a small dataset, an encoder's scores, metric rows and TensorBoard events; live runs; a
+browser."""
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +15,11 @@ import polars as pl
 import pytest
 from torch.utils.tensorboard import SummaryWriter
 
+from ranking.rankers import find_ranker
+from ranking.training.segment_run import train_segment_ranker
+from segrec.encoders import find_encoder
+from segrec.encoders.encoder_runs import fit_encoder
+from segrec.highlight_evaluation import live_table
 from segrec.records import (
     DatasetFolder,
     DatasetMeta,
@@ -20,6 +31,7 @@ from segrec.records import (
     write_run_meta,
     write_score_table,
 )
+from segrec.testing.live_dataset import make_live_dataset
 
 FINGERPRINT = "f" * 64
 HOSTILE = "<script>alert(1)</script>"
@@ -132,6 +144,65 @@ def make_run(folder: Path, kind: str, dataset: DatasetFolder, **more: object) ->
     return folder
 
 
+_NAMES = ("chromium", "chromium-browser", "google-chrome")
+_FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--enable-logging=stderr",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one visit left behind."""
+
+    dom: str
+    log: str
+    asked: list[str]
+    "Addresses that the page asked for; Chromium's own calls home (initiator `not an origin`) are not the page's."
+
+
+@dataclass(frozen=True)
+class Browser:
+    """Headless Chromium behind a proxy that is not there: nothing leaves the machine."""
+
+    binary: str
+    home: Path
+
+    def visit(self, page: Path, *flags: str) -> Seen:
+        profile = self.home / f"profile{len(list(self.home.iterdir()))}"
+        netlog = profile.with_suffix(".json")
+        own = [f"--user-data-dir={profile}", f"--log-net-log={netlog}", "--proxy-server=http://127.0.0.1:9"]
+        command = [self.binary, *_FLAGS, *own, *flags, page.resolve().as_uri()]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        return Seen(done.stdout, done.stderr, _asked(netlog))
+
+    def too_wide(self, page: Path, width: int) -> int:
+        """Pixels that the page scrolls sideways: told by a copy of it without its ban on scripts."""
+        script = "const all = document.documentElement; document.title = `${all.scrollWidth - all.clientWidth} px`"
+        text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text(encoding="utf-8"))
+        copy = self.home / "copy.html"
+        copy.write_text(text.replace("</body>", f"<script>{script}</script></body>"), encoding="utf-8")
+        seen = self.visit(copy, f"--window-size={width},900", "--dump-dom")
+        found = re.search(r"<title>(-?\d+) px</title>", seen.dom)
+        assert found is not None
+        return int(found[1])
+
+
+def _asked(netlog: Path) -> list[str]:
+    events = json.loads(netlog.read_text(encoding="utf-8"))["events"]
+    starts = [event.get("params", {}) for event in events]
+    own = ("not an origin", None)
+    return [start["url"] for start in starts if "url" in start and start.get("initiator") not in own]
+
+
+@pytest.fixture
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Browser:
+    binary = next((found for found in map(shutil.which, _NAMES) if found), None)
+    if binary is None:
+        pytest.skip("Chromium is not installed: the page is not looked at (apt-get install chromium)")
+    return Browser(binary, tmp_path_factory.mktemp("chromium"))
+
+
 class Made:
     """What tests make by hand, in one tmp_path."""
 
@@ -171,4 +242,28 @@ def runs(tmp_path: Path, dataset: DatasetFolder) -> Path:
     make_run(folder / "encoder", "encoder", dataset)
     scores = make_scores(folder / "scores.parquet", dataset)
     make_run(folder / "ranker", "ranker", dataset, scores=str(scores))
+    return folder
+
+
+SMALL = ("epochs=1", "width=16", "heads=2", "window=6", "min_count=1", "device=cpu")
+PAIRWISE = ("variant=paper", "fusion_layers=1", "layers=1", "min_viewers=null", "batch_size=64", "log_every=1")
+
+
+@pytest.fixture(scope="session")
+def live_dataset(tmp_path_factory: pytest.TempPathFactory) -> DatasetFolder:
+    """20 rooms of 12 to 18 segments, 3 of them test rooms."""
+    return make_live_dataset(tmp_path_factory.mktemp("live") / "dataset", rooms=20, segments=18, width=6)
+
+
+@pytest.fixture(scope="session")
+def live_runs(tmp_path_factory: pytest.TempPathFactory, live_dataset: DatasetFolder) -> Path:
+    """A folder with an encoder, one with pairwise and alignment losses, a ranker of segments, and their metric rows."""
+    folder = tmp_path_factory.mktemp("live_runs")
+    for name, sets in {"encoder": (*SMALL, "epochs=8"), "pair_L1": (*PAIRWISE, *SMALL)}.items():
+        config = find_encoder("kuaihl").Config.of(sets=sets)
+        fit_encoder("kuaihl", config, live_dataset, folder / name)
+    ranker = find_ranker("wide_deep").config.of(sets=["epochs=1", "device=cpu"])
+    train_segment_ranker("wide_deep", live_dataset, folder / "ranker", rate="lvtr", shift=1, config=ranker)
+    runs = [str(folder / "encoder"), str(folder / "ranker")]
+    write_metric_rows(folder / "highlight_test.json", live_table(live_dataset, runs, window=6))
     return folder
