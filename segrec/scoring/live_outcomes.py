@@ -101,19 +101,19 @@ class StreamerPasts:
 
     def add(self, streamer: str, rate: int, known_ms: int, pair: tuple[float, float]) -> None:
         """An outcome in one of the streamer's rooms, to be looked at from `known_ms` on."""
-        past = self._pasts.get((streamer, rate))
-        if past is None:
-            past = self._pasts[streamer, rate] = _Past()
-        past.newer.append((known_ms, *pair))
+        self._pasts.setdefault((streamer, rate), _Past()).newer.append((known_ms, *pair))
 
     def add_all(
         self, streamers: Sequence[int | str | None], rates: IntArray, known_ms: IntArray, pairs: DoubleArray
     ) -> None:
         """(K,) outcomes with their (K, 2) pairs; a streamer that is None is nobody."""
-        told = zip(streamers, rates.tolist(), known_ms.tolist(), map(tuple, pairs.tolist()), strict=True)
-        for streamer, rate, known, pair in told:
+        pasts = self._pasts
+        told = zip(streamers, rates.tolist(), known_ms.tolist(), *pairs.T.tolist(), strict=True)
+        for streamer, rate, *row in told:
             if streamer is not None:
-                self.add(str(streamer), rate, known, pair)
+                name = str(streamer), rate
+                past = pasts.get(name) or pasts.setdefault(name, _Past())
+                past.newer.append(tuple(row))
 
     def learn(self, rate: int, told: pl.DataFrame, before_ms: int) -> None:
         """Many outcomes at once: streamer, known_ms, successes, trials; those before `before_ms` become one sum."""

@@ -131,9 +131,8 @@ def test_rooms_that_do_not_fit_the_buffers(content_only: LiveCase, tmp_path: Pat
 def test_the_example_of_the_docs_runs(next_segment: LiveCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As written, with this run's folder and width of vectors."""
     page = (Path(__file__).parents[3] / "docs" / "serving.md").read_text(encoding="utf-8")
-    example = next(
-        block for block in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL) if "LiveScorer" in block
-    )
+    blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    example, columns = (block for block in blocks if "LiveScorer" in block or "SegmentColumns" in block)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "kuaihl").symlink_to(next_segment.run.path)
@@ -141,3 +140,6 @@ def test_the_example_of_the_docs_runs(next_segment: LiveCase, tmp_path: Path, mo
     exec(example.replace("np.zeros(512)", "np.zeros(6)"), scope)
     assert 0 < scope["score"] < 1
     assert +scope["again"].counts == {"scored": 1, "outcome": 2}
+    exec(columns.replace("(2, 512)", "(2, 6)"), scope)
+    assert ((scope["scores"] > 0) & (scope["scores"] < 1)).all()
+    assert +scope["scorer"].counts == {"scored": 3, "outcome": 3}
