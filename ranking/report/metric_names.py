@@ -33,6 +33,7 @@ _MEANING = {
     "tau_room": "Kendall's tau-b inside each room, mean over rooms whose truth varies; @x: segments above rate x",
     "tau_window": "Kendall's tau-b inside each window of segments, mean over windows",
     "tau_global": "Kendall's tau-b over the last segments of all full windows, pooled",
+    "kendall_pairs": "tau-b between differences of scores and of truths, over pairs whose truths differ by more",
     "spearman": "Spearman's rank correlation inside each room, mean over rooms",
     "mAP": "mean over rooms of the average precision of the better segments",
     "F1@50%": "F1 of the better half of a room's segments",

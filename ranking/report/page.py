@@ -132,7 +132,12 @@ def _run_part(run: RunRecord) -> RunPart:
 
 def _refit(run: RunRecord) -> str:
     verb = "fit" if run.meta.kind == "encoder" else "rank"
-    return f"segrec {verb} {run.meta.name} {run.meta.dataset} --out {run.folder.path}"
+    rows = (
+        f" --label {run.meta.label} --rows segments --shift {run.meta.label_shift}"
+        if run.meta.rows == "segments"
+        else ""
+    )
+    return f"segrec {verb} {run.meta.name} {run.meta.dataset} --out {run.folder.path}{rows}"
 
 
 def _datasets(gathered: Gathered) -> list[DatasetFolder]:
@@ -156,9 +161,7 @@ def _tested(gathered: Gathered, task: str) -> bool:
 
 def _unmeasured(gathered: Gathered, task: str) -> Absent:
     run = next((run for run in gathered.runs if run.task == task), gathered.runs[0])
-    places = [str(run.folder.path), run.meta.dataset]
-    between = " ".join(reversed(places) if task == "highlight" else places)
-    command = f"segrec evaluate {task} {between} --out {run.folder.path}/{task}_test.json"
+    command = f"segrec evaluate {task} {run.folder.path} {run.meta.dataset} --out {run.folder.path}/{task}_test.json"
     return Absent("the test rows have not been measured", command)
 
 

@@ -68,7 +68,7 @@ def test_an_encoder_alone_names_the_commands_that_make_the_rest(
     run = tmp_path / "run"
     shutil.copytree(live_runs / "encoder", run)
     html = write_page(run).read_text(encoding="utf-8")
-    assert f"segrec evaluate highlight {live_dataset.path} {run} --out {run}/highlight_test.json" in html
+    assert f"segrec evaluate highlight {run} {live_dataset.path} --out {run}/highlight_test.json" in html
     assert "segrec fit kuaihl" in html
     assert "--set align=mtam" in html
     assert len(drawings(html, "Room 10")) == 2
