@@ -127,15 +127,16 @@ class CausalDecoder(nn.Module):
         gradient.
         """
         turns = state.turns(slots)
-        masks = self._ring_masks(state, x.dtype).index_select(1, turns)
+        masks, own = self._ring_masks(state, x.dtype).index_select(1, turns), self._own_places(x)
 
         def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             state.write(layer, slots, turns, key, value)
-            queries, mask = self._split(query).unsqueeze(2), masks[layer % len(masks)]
-            found = torch.empty_like(queries)
+            queries, mask = query.unsqueeze(1) * own, masks[layer % len(masks)]
+            found = self._split(torch.empty_like(query))
             for part, keys, values in state.held(layer, slots, query.dtype):
-                keys, values = (self._split(held).transpose(1, 2) for held in (keys, values))
-                found[part] = F.scaled_dot_product_attention(queries[part], keys, values, attn_mask=mask[part])
+                weights = torch.baddbmm(mask[part], queries[part], keys.transpose(1, 2)).softmax(dim=-1)
+                of_all = self._split(torch.bmm(weights, values))
+                found[part] = of_all.diagonal(dim1=1, dim2=2).transpose(1, 2)
             return found.flatten(1)
 
         out = self._through(x, attend)
@@ -169,10 +170,20 @@ class CausalDecoder(nn.Module):
         spread = self.position_bias[layer].to(dtype)[:, offset.clamp(0, self.window - 1)]
         return spread.masked_fill(~seen, float("-inf"))
 
+    def _own_places(self, x: Tensor) -> Tensor:
+        """(h, d) 1 / sqrt(e) where a head has its e numbers, else 0.
+
+        Times a query, all heads of a row find their keys in one matrix product: for a single query that takes less
+        time than h small ones, the zeros included.
+        """
+        width = self.width // self.heads
+        heads = torch.eye(self.heads, dtype=x.dtype, device=x.device) / width**0.5
+        return heads.repeat_interleave(width, dim=1)
+
     def _ring_masks(self, state: DecoderState, dtype: torch.dtype) -> Tensor:
-        """(layers, 2 window, h, 1, window), with 1 layer and 1 head where there is no bias: see `DecoderState.ages`."""
+        """(layers, 2 window, h, window), with 1 layer and 1 head where there is no bias: see `DecoderState.ages`."""
         ages = state.ages()
         empty = ages > torch.arange(len(ages), device=ages.device).unsqueeze(1)
         bias = self.position_bias
         spread = ages.new_zeros((1, 1, *ages.shape), dtype=dtype) if bias is None else bias.to(dtype)[:, :, ages]
-        return spread.masked_fill(empty, float("-inf")).transpose(1, 2).unsqueeze(3)
+        return spread.masked_fill(empty, float("-inf")).transpose(1, 2)

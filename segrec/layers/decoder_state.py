@@ -9,8 +9,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-_CACHED_BYTES = 2**20
-"Keys and values gathered from rings at a time: half of a core's second-level cache, or less."
+_CACHED_BYTES = 2**21
+"Keys and values gathered from rings at a time: about what stays in a core's own caches."
 
 
 @dataclass(frozen=True)

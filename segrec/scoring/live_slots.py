@@ -50,7 +50,7 @@ class RoomSlots:
 
     def find(self, rooms: Sequence[RoomId]) -> IntArray:
         """(M,) slots, -1 where a room is not here."""
-        return np.array(list(map(self.slot_of.get, rooms, repeat(NO_SLOT))), np.int64)
+        return np.fromiter(map(self.slot_of.get, rooms, repeat(NO_SLOT)), np.int64, len(rooms))
 
     def touch(self, rooms: Sequence[RoomId]) -> None:
         """The rooms, all here, were pushed to just now."""
