@@ -177,8 +177,8 @@ class CausalDecoder(nn.Module):
         time than h small ones, the zeros included.
         """
         width = self.width // self.heads
-        heads = torch.eye(self.heads, dtype=x.dtype, device=x.device) / width**0.5
-        return heads.repeat_interleave(width, dim=1)
+        places: Tensor = torch.eye(self.heads, dtype=x.dtype, device=x.device).repeat_interleave(width, dim=1)
+        return places / width**0.5
 
     def _ring_masks(self, state: DecoderState, dtype: torch.dtype) -> Tensor:
         """(layers, 2 window, h, window), with 1 layer and 1 head where there is no bias: see `DecoderState.ages`."""
