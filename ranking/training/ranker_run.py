@@ -22,12 +22,9 @@ from segrec.records import (
     RunFolder,
     RunMeta,
     ScoreTable,
-    check_resumable,
-    new_folder,
+    new_run,
     package_versions,
-    partial_folder,
     write_metric_rows,
-    write_run_meta,
 )
 
 
@@ -52,11 +49,7 @@ def train_ranker(
     find_ranker(name)
     _check_settings(dataset, config, scores)
     meta = _run_meta(name, dataset, label, config, scores)
-    if not out.exists() or overwrite:
-        check_resumable(partial_folder(out), meta, config.to_yaml(), overwrite=overwrite)
-    with new_folder(out, overwrite=overwrite, resumable=True) as folder:
-        (folder / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
-        write_run_meta(folder, meta)
+    with new_run(out, meta, config.to_yaml(), overwrite=overwrite) as folder:
         data = RankerData.fit(dataset, fit_label(dataset, label), config, scores)
         data.save(folder)
         _, result = fit_ranker(name, dataset, data, config, folder)

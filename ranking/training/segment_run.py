@@ -22,12 +22,9 @@ from segrec.records import (
     MetricRow,
     RunFolder,
     RunMeta,
-    check_resumable,
-    new_folder,
+    new_run,
     package_versions,
-    partial_folder,
     write_metric_rows,
-    write_run_meta,
 )
 from segrec.segments.rooms import Rooms
 from segrec.tables import rank
@@ -57,11 +54,7 @@ def train_segment_ranker(
     _check_settings(config)
     Rooms.of(dataset).target(rate, shift)
     meta = _run_meta(name, dataset, rate, shift, config)
-    if not out.exists() or overwrite:
-        check_resumable(partial_folder(out), meta, config.to_yaml(), overwrite=overwrite)
-    with new_folder(out, overwrite=overwrite, resumable=True) as folder, tempfile.TemporaryDirectory() as made:
-        (folder / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
-        write_run_meta(folder, meta)
+    with new_run(out, meta, config.to_yaml(), overwrite=overwrite) as folder, tempfile.TemporaryDirectory() as made:
         rows = write_segment_rows(dataset, Path(made), rate=rate, shift=shift, leak=config.allow_leak)
         label = fit_rate_label(rows, rate, weighted=config.weight_by_trials)
         data = RankerData.fit(rows, label, config, None)

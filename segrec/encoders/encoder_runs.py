@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from segrec.encoders import find_encoder
@@ -15,11 +14,9 @@ from segrec.records import (
     MetricRow,
     RunFolder,
     RunMeta,
-    new_folder,
+    new_run,
     package_versions,
-    partial_folder,
     write_metric_rows,
-    write_run_meta,
 )
 
 
@@ -30,11 +27,7 @@ def fit_encoder(
 
     :raises DataError: `out` exists, or a stopped fit of another config or dataset lies there.
     """
-    if not out.exists() or overwrite:
-        _check_resumable(partial_folder(out), name, config, dataset, overwrite=overwrite)
-    with new_folder(out, overwrite=overwrite, resumable=True) as folder:
-        (folder / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
-        write_run_meta(folder, _run_meta(name, config, dataset))
+    with new_run(out, _run_meta(name, config, dataset), config.to_yaml(), overwrite=overwrite) as folder:
         encoder, result = find_encoder(name).fit(config, dataset, folder)
         freeze_encoder(folder / "frozen", name, config, encoder, dataset)
         write_metric_rows(folder / "metrics.json", _metric_rows(name, config, dataset, result))
@@ -121,20 +114,3 @@ def _metric_rows(name: str, config: FitConfig, dataset: DatasetFolder, result: F
         )
         for metric, value in result.best.items()
     ]
-
-
-def _check_resumable(partial: Path, name: str, config: FitConfig, dataset: DatasetFolder, *, overwrite: bool) -> None:
-    """A partial run goes on only with what it began with; `overwrite` begins anew."""
-    if not (partial / "run.json").is_file() or not (partial / "config.yaml").is_file():
-        return
-    began = RunMeta.model_validate_json((partial / "run.json").read_text(encoding="utf-8"))
-    same = (partial / "config.yaml").read_text(encoding="utf-8") == config.to_yaml()
-    if began.name == name and same and began.dataset_fingerprint == dataset.meta.fingerprint:
-        return
-    has_learned = any((partial / "checkpoints").glob("step_*"))
-    if has_learned and not overwrite:
-        raise DataError(
-            partial, "holds a stopped fit of another encoder, config or dataset",
-            fix="remove that folder, choose another --out, or pass --overwrite",
-        )  # fmt: skip
-    shutil.rmtree(partial)

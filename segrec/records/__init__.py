@@ -6,7 +6,7 @@ from segrec.records.errors import ConfigError, DataError, SegrecError
 from segrec.records.interactions import KEY, SPLITS, Split, exit_segment, segment_count, skip_views
 from segrec.records.metric_rows import MetricRow, read_metric_rows, write_metric_rows
 from segrec.records.outputs import new_file, new_folder, partial_folder
-from segrec.records.run_folder import RunFolder, RunMeta, check_resumable, package_versions, write_run_meta
+from segrec.records.run_folder import RunFolder, RunMeta, new_run, package_versions, write_run_meta
 from segrec.records.score_table import FoldRule, ScoreMeta, ScoreTable, write_score_table
 from segrec.records.segment_vectors import SegmentVectors, VectorsMeta, write_segment_vectors
 
@@ -30,10 +30,10 @@ __all__ = [
     "Split",
     "SplitRule",
     "VectorsMeta",
-    "check_resumable",
     "exit_segment",
     "new_file",
     "new_folder",
+    "new_run",
     "package_versions",
     "partial_folder",
     "read_metric_rows",

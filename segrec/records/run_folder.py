@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -10,7 +12,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from segrec.records.errors import DataError
+from segrec.records.errors import DataError, SegrecError
+from segrec.records.outputs import new_folder, partial_folder
 
 
 class RunMeta(BaseModel):
@@ -94,11 +97,33 @@ def write_run_meta(folder: Path, meta: RunMeta) -> None:
     (folder / "run.json").write_text(meta.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
-def check_resumable(partial: Path, meta: RunMeta, config: str, *, overwrite: bool) -> None:
+@contextmanager
+def new_run(out: Path, meta: RunMeta, config: str, *, overwrite: bool) -> Iterator[Path]:
+    """Yields the folder of a run with its config.yaml (`config`) and run.json; on success it becomes `out`.
+
+    A stopped run of the same name, config, dataset, label and scores goes on in its ".partial" folder; one that was
+    refused before it made anything leaves no folder.
+
+    :raises DataError: `out` exists and `overwrite` is False, or another stopped run lies there.
+    """
+    if not out.exists() or overwrite:
+        _check_resumable(partial_folder(out), meta, config, overwrite=overwrite)
+    with new_folder(out, overwrite=overwrite, resumable=True) as folder:
+        (folder / "config.yaml").write_text(config, encoding="utf-8")
+        write_run_meta(folder, meta)
+        try:
+            yield folder
+        except SegrecError:
+            if {file.name for file in folder.iterdir()} <= {"config.yaml", "run.json"}:
+                shutil.rmtree(folder)
+            raise
+
+
+def _check_resumable(partial: Path, meta: RunMeta, config: str, *, overwrite: bool) -> None:
     """A stopped run in `partial` goes on only with what it began with; `overwrite` removes another one.
 
     :param config: the config of the new run, as YAML.
-    :raises DataError: the stopped run has another name, config, dataset, label or score table.
+    :raises DataError: the stopped run has a checkpoint and another name, config, dataset, label or score table.
     """
     if not (partial / "run.json").is_file() or not (partial / "config.yaml").is_file():
         return
@@ -109,7 +134,7 @@ def check_resumable(partial: Path, meta: RunMeta, config: str, *, overwrite: boo
         for field in ("kind", "name", "dataset_fingerprint", "label", "rows", "label_shift", "scores_hash")
     ):
         return
-    if not overwrite:
+    if not overwrite and any((partial / "checkpoints").glob("step_*")):
         raise DataError(
             partial, "holds a stopped run with another config, dataset, label or scores",
             fix="remove that folder, choose another --out, or pass --overwrite",
