@@ -21,7 +21,7 @@ def build_app() -> typer.Typer:
         pretty_exceptions_enable=False,
         add_completion=False,
     )
-    evaluate = typer.Typer(help="Measure a run: skip prediction, CTR.", no_args_is_help=True)
+    evaluate = typer.Typer(help="Measure runs: skips of videos, highlights of live rooms, CTR.", no_args_is_help=True)
     app.add_typer(evaluate, name="evaluate")
     segrec.commands.add_to(app, evaluate)
     ranking.commands.add_to(app, evaluate)

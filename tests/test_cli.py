@@ -12,10 +12,12 @@ import typer
 from typer.testing import CliRunner
 
 from ranking.cli import build_app
+from ranking.rankers import RANKERS
+from segrec.encoders import ENCODERS
 
 _NAMED = {
     "demo", "simulate", "simulate short", "simulate live", "read", "embed", "fit", "score", "evaluate",
-    "evaluate skip", "evaluate ctr", "rank", "report", "doctor",
+    "evaluate skip", "evaluate highlight", "evaluate ctr", "rank", "report", "doctor",
 }  # fmt: skip
 
 
@@ -47,6 +49,12 @@ def test_help_of_each_command(name: str) -> None:
     done = CliRunner().invoke(build_app(), [*name.split(), "--help"])
     assert done.exit_code == 0, done.output
     assert "Usage:" in done.output
+
+
+def test_help_names_every_encoder_and_ranker() -> None:
+    for command, names in (("fit", ENCODERS), ("rank", RANKERS)):
+        told = str(_commands()[command].params[0].help)
+        assert [name for name in names if name not in told] == []
 
 
 def test_every_command_and_option_says_what_it_is_for() -> None:

@@ -14,7 +14,14 @@ def add_to(app: typer.Typer) -> None:
 
 
 def fit(  # noqa: PLR0917 - typer makes them options
-    encoder: Annotated[str, typer.Argument(metavar="ENCODER", help="segment_interest; live: kuaihl, content_ctr ...")],
+    encoder: Annotated[
+        str,
+        typer.Argument(
+            metavar="ENCODER",
+            help="of videos: segment_interest; of live rooms: content_ctr, kuaihl, ant_pivot, highlight_mlp, "
+            "highlight_gru, highlight_causal, highlight_hierarchical; or an installed one",
+        ),
+    ],
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="dataset folder")],
     out: Annotated[Path, typer.Option("--out", metavar="RUN", help="run folder to write")],
     config: Annotated[Path | None, typer.Option("--config", metavar="FILE.yaml", help="settings")] = None,

@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar, Literal, Self
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from segrec.encoders.encoder import LiveEncoder, Parts, Withheld
@@ -62,6 +62,12 @@ class AntPivotConfig(FitConfig):
     dropout: Share = 0.2
     piece: PositiveInt = 120
     "Longest piece of a room in training, in segments."
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} does not divide by heads {self.heads}; choose a multiple")
+        return self
 
 
 class AntPivotNetwork(nn.Module):

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
 from segrec.encoders.encoder import LiveEncoder, Parts, Withheld
@@ -57,6 +57,12 @@ class OneStepHighlightConfig(FitConfig):
     window: PositiveInt = 5
     "Of the hierarchical model's first layer."
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} does not divide by heads {self.heads}; choose a multiple")
+        return self
 
 
 @dataclass(frozen=True)

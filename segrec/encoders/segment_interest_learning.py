@@ -19,13 +19,17 @@ from segrec.losses.pointwise import watched_loss
 from segrec.metrics.skip_ranking import masked_skip
 from segrec.records import DataError, DatasetFolder, skip_views
 from segrec.segments.batching import SegmentBatch, ViewTable, batches_in_order
-from segrec.segments.views import with_grid
+from segrec.segments.views import check_views, with_grid
 
 SCORING_BATCH = 4096
 
 
 def known_rows(dataset: DatasetFolder, withheld: Withheld | None) -> pl.DataFrame:
-    """Train and valid impressions with their grid, in time order, without those withheld."""
+    """Train and valid impressions with their grid, in time order, without those withheld.
+
+    :raises DataError: a dataset of live rooms.
+    """
+    check_views(dataset)
     rows = dataset.interactions(["train", "valid"]).filter(pl.col("duration_ms") > 0)
     if withheld is not None:
         rows = rows.filter(withheld.kept())

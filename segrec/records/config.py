@@ -76,11 +76,13 @@ def _assign(values: dict[str, Any], pair: str) -> None:
 
 def _one_line(cls: type[BaseModel], error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
-    field = ".".join(str(part) for part in first["loc"]) or "the config"
+    field = ".".join(str(part) for part in first["loc"])
     if first["type"] in ("extra_forbidden", "missing"):
         owner = _owner(cls, [str(part) for part in first["loc"][:-1]])
         problem = "unknown field" if first["type"] == "extra_forbidden" else "missing field"
         return f"{cls.__name__}: {problem} {field!r} (known: {', '.join(owner.model_fields)})"
+    if first["type"] == "value_error" and not field:
+        return f"{cls.__name__}: {first['ctx']['error']}"
     return f"{cls.__name__}: field {field!r}: {first['msg']} (found: {first['input']!r})"
 
 

@@ -167,8 +167,9 @@ class DatasetFolder:
         if not (folder / "vectors.json").is_file():
             known = ", ".join(self.vector_names()) or "none"
             raise DataError(
-                self.path, f"has no segment vectors {name!r}", found=known, fix="add them with `segrec read`"
-            )
+                self.path, f"has no segment vectors {name!r}", found=known,
+                fix="make them with `segrec embed`, or name others",
+            )  # fmt: skip
         return SegmentVectors.open(folder)
 
     def _optional(self, name: str) -> pl.DataFrame | None:

@@ -17,6 +17,8 @@ from segrec.records.score_table import ScoreKind
 from segrec.scoring.batch import check_grid, score_frame, scored_chunks
 from segrec.scoring.cross_fitting import cross_fitted_chunks
 from segrec.scoring.live_tables import live_score_frame
+from segrec.segments.rooms import Rooms
+from segrec.segments.views import check_views
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,9 @@ def write_scores(run: RunFolder, dataset: DatasetFolder, out: Path, cross_fit: i
 
     With `cross_fit`, train rows (the segments of train rooms) are scored out of fold.
 
-    :raises DataError: a damaged run, another grid, or too few train rows for the folds.
+    :raises DataError: a damaged run, an encoder of the other kind, another grid, or too few train rows for the folds.
     """
     frozen = FrozenEncoder.open(run.frozen)
-    check_grid(frozen, dataset)
     scores = _scores(frozen, dataset, cross_fit)
     own = frozen.meta.dataset_fingerprint == dataset.meta.fingerprint
     meta = ScoreMeta(
@@ -57,9 +58,13 @@ def write_scores(run: RunFolder, dataset: DatasetFolder, out: Path, cross_fit: i
 def _scores(frozen: FrozenEncoder, dataset: DatasetFolder, cross_fit: int | None) -> _Scores:
     encoder = thaw(frozen)
     if isinstance(encoder, LiveEncoder):
-        return _Scores("live", "relevance", iter([live_score_frame(encoder, frozen, dataset, cross_fit)]))
+        rooms = Rooms.of(dataset)
+        check_grid(frozen, dataset)
+        return _Scores("live", "relevance", iter([live_score_frame(encoder, frozen, rooms, cross_fit)]))
     if not isinstance(encoder, SkipEncoder):
         raise TypeError(f"{frozen.meta.model} scores neither views nor live rooms")
+    check_views(dataset)
+    check_grid(frozen, dataset)
     if cross_fit is None:
         chunks = scored_chunks(encoder, dataset)
     else:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from segrec.records import DatasetFolder, Split, exit_segment, segment_count, skip_views
+from segrec.records import DataError, DatasetFolder, Split, exit_segment, segment_count, skip_views
 from segrec.records.interactions import SKIP_MAX_DURATION_MS
 
 _MS_AN_HOUR = 3_600_000
@@ -15,6 +15,15 @@ _MS_AN_HOUR = 3_600_000
 def grid_width(segment_ms: int) -> int:
     """Segments in the longest video of the skip task (200 s): 40 at 5 s. Longer videos are scored that far."""
     return -(-SKIP_MAX_DURATION_MS // segment_ms)
+
+
+def check_views(dataset: DatasetFolder) -> None:
+    """:raises DataError: a dataset of live rooms, whose impressions have no length to skip in."""
+    if dataset.meta.segments:
+        raise DataError(
+            dataset.path, "holds live rooms", expected="views of videos",
+            fix="take an encoder of live rooms (content_ctr, kuaihl), measure it with `segrec evaluate highlight`",
+        )  # fmt: skip
 
 
 def skip_views_of(dataset: DatasetFolder, splits: Sequence[Split]) -> pl.DataFrame:

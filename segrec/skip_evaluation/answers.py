@@ -15,7 +15,7 @@ from segrec.encoders.prediction import ExitPrediction, SkipPrediction
 from segrec.encoders.priors import PRIORS, LengthPositionPrior, deterministic_priors
 from segrec.encoders.published_priors import BernoulliPrediction, PublishedPrior, published_random
 from segrec.records import SPLITS, ConfigError, DataError, DatasetFolder, RunFolder, Split
-from segrec.segments.views import grid_width, skip_views_of
+from segrec.segments.views import check_views, grid_width, skip_views_of
 from segrec.worlds.oracle import Oracle
 
 
@@ -47,8 +47,9 @@ class SkipSplits:
         """Views of train, valid and `split`.
 
         :raises ConfigError: no such split.
-        :raises DataError: no view to learn from or to measure.
+        :raises DataError: live rooms, or no view to learn from or to measure.
         """
+        check_views(dataset)
         tested = next((name for name in SPLITS if name == split), None)
         if tested is None:
             raise ConfigError(f"unknown split {split!r} (known: {', '.join(SPLITS)})")

@@ -12,6 +12,7 @@ import yaml
 from ranking.cli import main
 from segrec.records import DatasetFolder, RunFolder, ScoreTable, read_metric_rows
 from segrec.segments.views import skip_views_of
+from segrec.testing.live_dataset import make_live_dataset
 
 SMALL = ["--set", "epochs=1", "--set", "batch_size=64", "--set", "width=16", "--set", "device=cpu"]
 
@@ -116,6 +117,33 @@ def test_wrong_use_is_one_line_and_exit_2(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["fit", "segment_interest", "LIVE"], "LIVE: holds live rooms (expected: views of videos)"),
+        (["fit", "kuaihl", "VIDEOS"], "has no live rooms"),
+        (["fit", "kuaihl", "LIVE", "--set", "target=gifts"], "has no rate 'gifts' (found: "),
+        (["fit", "ant_pivot", "LIVE", "--set", "heads=3"], "AntPivotConfig: width 64 does not divide by heads 3"),
+        (["score", "RUN", "LIVE"], "LIVE: holds live rooms"),
+        (["evaluate", "skip", "RUN", "LIVE"], "LIVE: holds live rooms"),
+        (["evaluate", "highlight", "RUN", "VIDEOS"], "holds an encoder of views"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_videos_and_live_rooms_are_not_mixed_up(
+    run: Path, interest_dataset: DatasetFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], *, words: list[str], message: str,
+) -> None:  # fmt: skip
+    folder = tmp_path / "typed"
+    places = {"LIVE": make_live_dataset(folder / "LIVE", rooms=4).path, "VIDEOS": interest_dataset.path, "RUN": run}
+    capsys.readouterr()
+    assert segrec(monkeypatch, *(places.get(word, word) for word in words), "--out", folder / "out") == 2
+    told = capsys.readouterr().err
+    assert message in told
+    assert told.count("\n") == 1
+    assert [file.name for file in folder.iterdir()] == ["LIVE"]
+
+
 def test_a_stopped_fit_of_another_config_is_not_gone_on_with(
     run: Path, interest_dataset: DatasetFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -124,7 +152,7 @@ def test_a_stopped_fit_of_another_config_is_not_gone_on_with(
     run.rename(out.with_name("other.partial"))
     words = ["fit", "segment_interest", interest_dataset.path, "--out", out, *SMALL, "--set", "seed=9"]
     assert segrec(monkeypatch, *words) == 2
-    assert "holds a stopped fit of another encoder, config or dataset" in capsys.readouterr().err
+    assert "holds a stopped run with another config, dataset, label or scores" in capsys.readouterr().err
     assert segrec(monkeypatch, *words, "--overwrite") == 0
     assert RunFolder.open(out).meta.seed == 9
 

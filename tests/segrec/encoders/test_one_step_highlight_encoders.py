@@ -107,3 +107,8 @@ def test_statistics_are_said_to_look_ahead(dataset: DatasetFolder) -> None:
     kind = find_encoder("highlight_gru")
     assert kind.notes(OneStepHighlightConfig.of(), dataset) == []
     assert "final length" in kind.notes(OneStepHighlightConfig.of(sets=["inputs=es"]), dataset)[0]
+
+
+def test_heads_must_divide_the_width() -> None:
+    with pytest.raises(ConfigError, match="width 256 does not divide by heads 3"):
+        OneStepHighlightConfig.of(sets=["heads=3"])

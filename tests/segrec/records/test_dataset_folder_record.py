@@ -41,7 +41,7 @@ def test_everything_else_is_optional(folder):
     optional = (dataset.users(), dataset.items(), dataset.highlights(), dataset.truth(), dataset.segments())
     assert optional == (None,) * 5
     assert dataset.vector_names() == []
-    with pytest.raises(DataError, match=r"has no segment vectors 'visual' .found: none.; add them"):
+    with pytest.raises(DataError, match=r"has no segment vectors 'visual' .found: none.; make them with"):
         dataset.vectors("visual")
     pl.DataFrame({"user_id": [1], "age": [3]}).write_parquet(folder / "users.parquet")
     users = dataset.users()

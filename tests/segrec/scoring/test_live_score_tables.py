@@ -145,7 +145,7 @@ def test_what_cannot_be_scored(
     out = tmp_path / "scores.parquet"
     code, told = command("score", next_segment.run.path, interest_dataset.path, "--out", out)
     assert code == 2
-    assert "cut into other segments" in told
+    assert "has no live rooms" in told
     copy_with_turned_rates(next_segment.dataset, tmp_path / "other", 1002)
     file = tmp_path / "other" / "dataset.json"
     text = file.read_text().replace("live-12", "live-other")
