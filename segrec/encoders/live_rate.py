@@ -30,8 +30,8 @@ from segrec.encoders.scales import Scales
 from segrec.encoders.streamer_vectors import StreamerVectors
 from segrec.fitting import FitResult, Fittable, fit
 from segrec.freezing import FrozenEncoder
-from segrec.records import DataError, DatasetFolder, Split
-from segrec.segments.rooms import RateTarget, Rooms
+from segrec.records import DatasetFolder
+from segrec.segments.rooms import Rooms
 from segrec.tables import Vocabulary, distribute, whole_state
 
 FloatArray = npt.NDArray[np.float32]
@@ -75,6 +75,9 @@ class LiveRateEncoder(LiveEncoder):
             notes.append("no alignment loss: it needs visual and text vectors")
         if config.weighting == "binomial" and dataset.meta.rates[config.target].trials is None:
             notes.append(f"the dataset does not count the trials of {config.target}: segments weigh the same")
+        if config.min_viewers is not None and (config.samples == "rooms" or not _counts_viewers(dataset)):
+            why = "samples=rooms" if config.samples == "rooms" else "the dataset does not count viewers"
+            notes.append(f"min_viewers had no effect: {why}")
         return notes
 
     @classmethod
@@ -85,8 +88,8 @@ class LiveRateEncoder(LiveEncoder):
 
         :raises DataError: no such rate, no vectors that were asked for, no train or valid segment with a known rate.
         """
-        train, target = _rooms_of(dataset, "train", config, withheld)
-        valid, measured = _rooms_of(dataset, "valid", config, withheld)
+        train, target = Rooms.with_target(dataset, "train", config.target, config.label_shift, withheld)
+        valid, measured = Rooms.with_target(dataset, "valid", config.target, config.label_shift, withheld)
         outside = None if config.streamer_vectors is None else StreamerVectors.read(config.streamer_vectors)
         inputs, table = LiveInputs.learn(config, train, target, Rooms.of(dataset, None, withheld), outside)
         checked = inputs.encode(valid, dataset)
@@ -156,17 +159,9 @@ class LiveRateEncoder(LiveEncoder):
         return self.inputs.segment_inputs(*arguments, **named)
 
 
-def _rooms_of(
-    dataset: DatasetFolder, split: Split, config: LiveConfig, withheld: Withheld | None
-) -> tuple[Rooms, RateTarget]:
-    rooms = Rooms.of(dataset, [split], withheld)
-    target = rooms.target(config.target, config.label_shift)
-    if not target.known.any():
-        raise DataError(
-            dataset.path, f"has no {split} segment with a known {config.target}",
-            fix="choose another target, or read it again with another split",
-        )  # fmt: skip
-    return rooms, target
+def _counts_viewers(dataset: DatasetFolder) -> bool:
+    segments = dataset.segments()
+    return segments is not None and "viewers" in segments.collect_schema().names()
 
 
 def _network(config: LiveConfig, shape: LiveShape, device: str) -> LiveNetwork:
