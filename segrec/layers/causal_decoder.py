@@ -6,6 +6,7 @@ d width, h heads, e = d / h.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -178,7 +179,7 @@ class CausalDecoder(nn.Module):
         """
         width = self.width // self.heads
         places: Tensor = torch.eye(self.heads, dtype=x.dtype, device=x.device).repeat_interleave(width, dim=1)
-        return places / width**0.5
+        return places / math.sqrt(width)
 
     def _ring_masks(self, state: DecoderState, dtype: torch.dtype) -> Tensor:
         """(layers, 2 window, h, window), with 1 layer and 1 head where there is no bias: see `DecoderState.ages`."""
