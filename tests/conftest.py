@@ -11,6 +11,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--samples", type=Path, default=None, help="folder of the real samples (README says where from)")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked `gpu` skip where there is no CUDA device, and say so."""
+    import torch
+
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
 @pytest.fixture(scope="session")
 def samples(request: pytest.FixtureRequest) -> Path:
     """The folder of real samples; tests that need it skip without it."""

@@ -89,8 +89,6 @@ def test_bfloat16_stays_near(swin: Path) -> None:
 
 @pytest.mark.gpu
 def test_on_cuda_in_bfloat16(swin: Path) -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
     exact = FrameEncoder(Checkpoint.find(str(swin)), place=ModelPlace(device="cpu"))
     there = FrameEncoder(Checkpoint.find(str(swin)))
     assert there.identity.endswith("bfloat16")

@@ -100,6 +100,4 @@ def test_a_vision_model_takes_no_texts(swin: Path) -> None:
 
 @pytest.mark.gpu
 def test_on_cuda_in_bfloat16(bert: Path) -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
     np.testing.assert_allclose(_encode(_encoder(bert), TEXTS), _encode(_encoder(bert, device="cpu"), TEXTS), atol=0.05)

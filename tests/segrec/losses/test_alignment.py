@@ -203,7 +203,6 @@ def test_bad_input(options: dict, message: str) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_gpu_agrees_with_cpu() -> None:
     """Two places leave one negative, so that no draw differs."""
     text, visual = both_sides(9, places=2)

@@ -119,8 +119,6 @@ def test_replicates_refuse_clusters_without_weight():
 
 @pytest.mark.gpu
 def test_on_a_cuda_device():
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
     random = np.random.default_rng(3)
     labels, scores = random.integers(0, 2, 10_000), random.integers(0, 500, 10_000)
     assert auc(torch.from_numpy(labels).cuda(), torch.from_numpy(scores).cuda()) == auc(labels, scores)

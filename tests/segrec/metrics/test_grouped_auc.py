@@ -132,8 +132,6 @@ def test_one_million_rows_take_no_loop_over_groups():
 
 @pytest.mark.gpu
 def test_on_a_cuda_device():
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
     random = np.random.default_rng(4)
     labels, scores, users = (random.integers(0, high, 20_000) for high in (2, 50, 3000))
     on_device = grouped_auc(*(torch.from_numpy(part).cuda() for part in (labels, scores, users)))

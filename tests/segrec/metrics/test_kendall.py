@@ -177,7 +177,6 @@ def test_ten_thousand_rooms_in_seconds() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_the_same_on_a_gpu() -> None:
     draw = np.random.default_rng(5)
     predicted, target = (torch.from_numpy(draw.integers(0, 9, 500) / 8) for _ in range(2))
