@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from segrec.encoders.encoder import LiveEncoder
 from segrec.encoders.encoder_runs import thaw_live
+from segrec.encoders.one_step_highlight import TARGET as M3_TARGET
 from segrec.freezing import FrozenEncoder
 from segrec.highlight_evaluation.answers import SEGMENT_KEY, Answer, score_file, scores_of
 from segrec.highlight_evaluation.task import HighlightTask
@@ -110,7 +111,8 @@ class Asked:
 def agreed_target(asked: Sequence[Asked], target: str | None, shift: int | None) -> tuple[str, int]:
     """The rate and label shift that all runs predict, or the given ones.
 
-    :raises ConfigError: runs that disagree with each other or with what was given; nothing said where no run tells.
+    :raises ConfigError: runs that disagree with each other or with what was given, or that predict another protocol's
+        score; nothing said where no run tells.
     """
     told = {one.target: one.model for one in asked if one.target is not None}
     if len(told) > 1:
@@ -118,6 +120,8 @@ def agreed_target(asked: Sequence[Asked], target: str | None, shift: int | None)
         raise ConfigError(f"runs predict different targets ({shown}); evaluate them in separate calls")
     if told:
         (((rate, by), model),) = told.items()
+        if rate == M3_TARGET:
+            raise ConfigError(f"{model} predicts the score of the KuaiLive-M3 benchmark; pass --protocol kuailive_m3")
         if (target or rate, by if shift is None else shift) != (rate, by):
             given = f"--target {target or rate} --shift {by if shift is None else shift}"
             raise ConfigError(f"{model} predicts {rate} shift {by} (given: {given}); leave the two options out")

@@ -11,7 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from ranking.cli import build_app
+from segrec.encoders.one_step_highlight import TARGET
+from segrec.highlight_evaluation.runs import Asked, agreed_target
 from segrec.records import (
+    ConfigError,
     DatasetFolder,
     MetricRow,
     RunMeta,
@@ -221,3 +224,9 @@ def test_runs_that_do_not_fit_are_refused(live: DatasetFolder, make_run: Make, t
     write_run_meta(own, meta.model_copy(update={"kind": "ranker"}))
     with pytest.raises(SegrecError, match=r"has no predictions.parquet of segments \(found: a ranker run\)"):
         evaluate(own, live.path, *out)
+
+
+def test_the_benchmarks_score_has_a_protocol_of_its_own() -> None:
+    run = Asked(Path("run"), "highlight_mlp", 1, (TARGET, 1), None, None)
+    with pytest.raises(ConfigError, match="highlight_mlp predicts the score of the KuaiLive-M3 benchmark; pass --protoc"):
+        agreed_target([run], None, None)
