@@ -19,16 +19,17 @@ from torch import Tensor, nn
 
 from segrec.encoders.encoder import LiveEncoder, Parts, Withheld
 from segrec.encoders.live_batches import Content, LiveBatch, LiveTable, Samples
+from segrec.encoders.live_inputs import vector_scales
 from segrec.encoders.live_network import LiveOutput
-from segrec.encoders.live_training import measures, predict_table
+from segrec.encoders.live_training import measures, predict_table, training_stream, with_known_rate
 from segrec.encoders.scales import Scales
-from segrec.fitting import ArrayStream, FitConfig, FitResult, Fittable, fit
+from segrec.fitting import FitConfig, FitResult, Fittable, fit
 from segrec.fitting.one_cycle import OneCycleAdamW
 from segrec.freezing import FrozenEncoder
 from segrec.layers.ant_pivot import AntPivot
 from segrec.losses.pointwise import rate_loss
 from segrec.records import DataError, DatasetFolder, SegmentVectors
-from segrec.segments.rooms import NO_ROW, RateTarget, Rooms
+from segrec.segments.rooms import RateTarget, Rooms
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -124,10 +125,11 @@ class AntPivotEncoder(LiveEncoder):
         vectors = dataset.vectors(config.text)
         train, target = Rooms.with_target(dataset, "train", config.target, config.label_shift, withheld)
         valid, measured = Rooms.with_target(dataset, "valid", config.target, config.label_shift, withheld)
-        scales, device = _scales(train, vectors), config.torch_device()
+        scales, device = vector_scales(train, vectors), config.torch_device()
         table, checked = _table(train, vectors, scales, target), _table(valid, vectors, scales)
         network = _network(config, vectors.meta.dim, _base_logit(target)).to(device)
-        stream = _stream(table, train, target, config, device)
+        pieces = with_known_rate(Samples.pieces(train.run_offsets, config.piece), target)
+        stream = training_stream(table, pieces, config, device)
         steps = stream.batches(0) * config.epochs
         fittable: Fittable[LiveBatch] = Fittable(
             module=network,
@@ -173,12 +175,6 @@ class AntPivotEncoder(LiveEncoder):
         return predict_table(self.network, _table(rooms, vectors, self.scales), torch.device("cpu"))
 
 
-def _scales(train: Rooms, vectors: SegmentVectors) -> Scales:
-    rows = train.vector_rows(vectors)
-    rows = np.sort(rows[rows != NO_ROW])
-    return Scales.of(vectors.matrix[rows].astype(np.float32)) if len(rows) else Scales.none(vectors.meta.dim)
-
-
 def _table(rooms: Rooms, vectors: SegmentVectors, scales: Scales, target: RateTarget | None = None) -> LiveTable:
     rows = len(rooms.room)
     return LiveTable(
@@ -187,20 +183,6 @@ def _table(rooms: Rooms, vectors: SegmentVectors, scales: Scales, target: RateTa
         known=np.zeros((rows, 0), np.float32),
         run_offsets=rooms.run_offsets,
         target=target,
-    )
-
-
-def _stream(
-    table: LiveTable, rooms: Rooms, target: RateTarget, config: AntPivotConfig, device: torch.device
-) -> ArrayStream[LiveBatch]:
-    pieces = Samples.pieces(rooms.run_offsets, config.piece)
-    known = np.concatenate([np.zeros(1, np.int64), np.cumsum(target.known)])
-    pieces = pieces.kept(known[pieces.last + 1] > known[pieces.starts])
-    return ArrayStream(
-        len(pieces),
-        lambda rows: table.batch(Samples(pieces.starts[rows], pieces.lengths[rows]), banded=True).to(device),
-        batch_size=config.batch_size,
-        seed=config.seed,
     )
 
 

@@ -168,8 +168,11 @@ def _streamers(config: LiveConfig, train: Rooms, outside: StreamerVectors | None
 
 
 def _content_scales(config: LiveConfig, train: Rooms, vectors: SegmentVectors) -> Scales:
-    if config.vector_scaling == "none":
-        return Scales.none(vectors.meta.dim)
+    return Scales.none(vectors.meta.dim) if config.vector_scaling == "none" else vector_scales(train, vectors)
+
+
+def vector_scales(train: Rooms, vectors: SegmentVectors) -> Scales:
+    """Of the vectors' dimensions over the segments of `train`, or many of them, evenly spread."""
     rows = train.vector_rows(vectors)
     rows = np.sort(rows[rows != NO_ROW])
     if len(rows) == 0:

@@ -99,7 +99,8 @@ class LiveRateEncoder(LiveEncoder):
             network.outside.vectors.copy_(torch.from_numpy(outside.matrix))
         specs = shape.table_specs(config)
         module = distribute(network, specs, config.seed, device) if specs else network.to(device)
-        stream = training_stream(table, samples_of(train, target, config), config, device)
+        samples = samples_of(train, target, config)
+        stream = training_stream(table, samples, config, device, banded=config.samples == "rooms")
         weighted = is_weighted(target, config)
         fittable: Fittable[LiveBatch] = Fittable(
             module=module,

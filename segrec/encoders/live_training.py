@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from segrec.encoders.live_batches import LiveBatch, LiveTable, Samples
 from segrec.encoders.live_config import LiveConfig
 from segrec.encoders.live_network import LiveOutput
-from segrec.fitting import ArrayStream, LossParts
+from segrec.fitting import ArrayStream, FitConfig, LossParts
 from segrec.fitting.one_cycle import OneCycleAdamW
 from segrec.losses.alignment import alignment_loss
 from segrec.losses.pairwise import pairwise_loss
@@ -35,8 +35,7 @@ def samples_of(rooms: Rooms, target: RateTarget, config: LiveConfig) -> Samples:
         samples = Samples.windows(rooms.run_offsets, config.window)
     else:
         samples = Samples.pieces(rooms.run_offsets, config.window * config.piece)
-    known = np.concatenate([np.zeros(1, np.int64), np.cumsum(target.known)])
-    samples = samples.kept(known[samples.last + 1] > known[samples.starts])
+    samples = with_known_rate(samples, target)
     if config.samples == "windows" and config.min_viewers is not None and "viewers" in rooms.frame.columns:
         viewers = rooms.frame["viewers"].fill_null(0).to_numpy()
         samples = samples.kept(viewers[samples.last] >= config.min_viewers)
@@ -48,16 +47,21 @@ def samples_of(rooms: Rooms, target: RateTarget, config: LiveConfig) -> Samples:
     return samples
 
 
+def with_known_rate(samples: Samples, target: RateTarget) -> Samples:
+    """Those with at least one segment whose rate is known."""
+    known = np.concatenate([np.zeros(1, np.int64), np.cumsum(target.known)])
+    return samples.kept(known[samples.last + 1] > known[samples.starts])
+
+
 def is_weighted(target: RateTarget, config: LiveConfig) -> bool:
     """Whether the pointwise loss counts trials: asked for, and known."""
     return config.weighting == "binomial" and not bool(np.isnan(target.trials[target.known]).all())
 
 
 def training_stream(
-    table: LiveTable, samples: Samples, config: LiveConfig, device: torch.device
+    table: LiveTable, samples: Samples, config: FitConfig, device: torch.device, *, banded: bool = True
 ) -> ArrayStream[LiveBatch]:
-    """Shuffled batches of `config.batch_size` samples."""
-    banded = config.samples == "rooms"
+    """Shuffled batches of `config.batch_size` samples; `banded` as in `LiveTable.batch`."""
     return ArrayStream(
         len(samples),
         lambda rows: table.batch(Samples(samples.starts[rows], samples.lengths[rows]), banded=banded).to(device),
