@@ -54,7 +54,10 @@ def write_klive(world: LiveWorld, folder: Path) -> None:
                 if form.header:
                     stream.write(SEPARATORS[form.separator].join(FIELDS) + "\n")
                 stream.writelines(lines)
-    write_segment_truth(world, folder, written, later_ms)
+    described = written.copy()
+    if form.left_shifted:
+        described[1:] |= written[:-1]
+    write_segment_truth(world, folder, described, later_ms)
 
 
 def observed_lvtr(world: LiveWorld) -> Floats:

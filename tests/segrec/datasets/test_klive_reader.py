@@ -150,7 +150,8 @@ def test_the_made_world_exactly(tmp_path, left_shifted):
     assert (known["lvtr"] == known["rate"].cast(pl.Float32)).all()
     first = wanted.group_by("item_id").agg(pl.min("start_ms")).height
     assert known.height >= wanted.height - (first + 5 if left_shifted else 0)
-    assert DatasetFolder.open(dataset.path).segment_truth() is not None
+    truth = DatasetFolder.open(dataset.path).segment_truth()
+    assert known.join(truth, on=["item_id", "end_ms"], how="anti").is_empty(), "each known rate has its truth"
     assert "made world" in dataset.meta.source
 
 
