@@ -100,6 +100,14 @@ def ranked_segments(part: Part, dataset: Path, label: str, shift: str) -> list[P
     return part.all_of(calls)
 
 
+def compact(row: dict[str, object]) -> bool:
+    """Rows over seeds: thresholds and differences of all rooms only, tau alone of warm and cold streamers."""
+    metric, whole = str(row["metric"]), row["cohort"] == "all"
+    if row["seed"] is not None:
+        return False
+    return metric in ("tau_room", "tau_global") or (whole and (row["versus"] is None or "@" not in metric))
+
+
 def content_ctr(part: Part) -> None:
     dataset = world(part)
     full = (*PAPER, "align=dtw")
@@ -109,7 +117,7 @@ def content_ctr(part: Part) -> None:
     settings |= {name: (*PAPER, *sets) for name, sets in PAIRS.items()}
     runs = [*fits(part, "content_ctr", dataset, settings), *ranked_segments(part, dataset, "ctr", "0")]
     file = part.work / "content_ctr.json"
-    part.finish({"ctr, same segment": part.segrec("evaluate", "highlight", *runs, dataset, makes=file)})
+    part.finish({"ctr, same segment": part.segrec("evaluate", "highlight", *runs, dataset, makes=file)}, compact)
 
 
 def kuaihl(part: Part) -> None:
@@ -125,7 +133,7 @@ def kuaihl(part: Part) -> None:
         *ranked_segments(part, dataset, "lvtr", "1"),
     ]
     file = part.work / "kuaihl.json"
-    part.finish({"lvtr, next segment": part.segrec("evaluate", "highlight", *runs, dataset, makes=file)})
+    part.finish({"lvtr, next segment": part.segrec("evaluate", "highlight", *runs, dataset, makes=file)}, compact)
 
 
 def offsets(part: Part) -> None:
@@ -137,7 +145,7 @@ def offsets(part: Part) -> None:
         runs = fits(part, "kuaihl", dataset, settings)
         file = part.work / f"offset_{size}.json"
         tables[f"text up to {size} segments late"] = part.segrec("evaluate", "highlight", *runs, dataset, makes=file)
-    part.finish(tables)
+    part.finish(tables, compact)
 
 
 def ranking(part: Part) -> None:

@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +15,8 @@ from typing import NamedTuple
 from machine import write_result
 
 SEEDS = (1, 2, 3)
+
+Row = dict[str, object]
 
 
 class Call(NamedTuple):
@@ -42,9 +44,10 @@ class Part:
             list(pool.map(self._run, calls))
         return [call.makes for call in calls]
 
-    def finish(self, rows: dict[str, Path]) -> None:
-        """Writes results/NAME.json with the rows over seeds."""
-        kept = {key: [row for row in json.loads(file.read_text()) if quoted(row)] for key, file in rows.items()}
+    def finish(self, rows: dict[str, Path], keep: Callable[[Row], bool] | None = None) -> None:
+        """Writes results/NAME.json with the rows over seeds, those that `keep` wants."""
+        wanted = keep or quoted
+        kept = {key: [row for row in json.loads(file.read_text()) if wanted(row)] for key, file in rows.items()}
         seconds = round(time.perf_counter() - self.start)
         write_result(self.name, commands=self.commands, seeds=SEEDS, seconds=seconds, rows=kept)
 
@@ -59,6 +62,6 @@ class Part:
             subprocess.run(command, check=True)
 
 
-def quoted(row: dict[str, object]) -> bool:
+def quoted(row: Row) -> bool:
     """Rows over seeds, without the single positions of the exit curve."""
     return row["seed"] is None and not str(row["metric"]).startswith("exit_share@")
