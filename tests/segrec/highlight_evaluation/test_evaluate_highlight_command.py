@@ -228,5 +228,7 @@ def test_runs_that_do_not_fit_are_refused(live: DatasetFolder, make_run: Make, t
 
 def test_the_benchmarks_score_has_a_protocol_of_its_own() -> None:
     run = Asked(Path("run"), "highlight_mlp", 1, (TARGET, 1), None, None)
-    with pytest.raises(ConfigError, match="highlight_mlp predicts the score of the KuaiLive-M3 benchmark; pass --protoc"):
+    with pytest.raises(
+        ConfigError, match="highlight_mlp predicts the score of the KuaiLive-M3 benchmark; pass --protoc"
+    ):
         agreed_target([run], None, None)
