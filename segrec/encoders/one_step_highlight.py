@@ -7,7 +7,6 @@ Target, split, inputs, loss and training as in its code (imgkkk574/KuaiLive-M3, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -19,6 +18,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 from torch import Tensor
 
 from segrec.encoders.encoder import LiveEncoder, Parts, Withheld
+from segrec.encoders.highlight_sequences import HighlightSequences, content_at
 from segrec.fitting import ArrayStream, FitConfig, FitResult, Fittable, fit
 from segrec.fitting.cosine import CosineAdamW
 from segrec.freezing import FrozenEncoder
@@ -26,9 +26,9 @@ from segrec.layers.one_step_highlight import HighlightBody, OneStepHighlight
 from segrec.losses.one_step_highlight import one_step_highlight_loss
 from segrec.metrics.average_precision import average_precision
 from segrec.metrics.rank_correlation import spearman
-from segrec.records import ConfigError, DataError, DatasetFolder, SegmentVectors
+from segrec.records import ConfigError, DataError, DatasetFolder
 from segrec.segments.m3_highlight import MAX_SEGMENTS, STATISTICS, M3Positions, M3Rooms
-from segrec.segments.rooms import NO_ROW, IntArray, Rooms
+from segrec.segments.rooms import NO_ROW, Rooms
 
 FloatArray = npt.NDArray[np.float32]
 Inputs = Literal["plain", "es", "stats"]
@@ -65,34 +65,6 @@ class OneStepHighlightConfig(FitConfig):
         return self
 
 
-@dataclass(frozen=True)
-class _Sequences:
-    """Rooms, or pieces of them, whose segments are scored together: rows of a table, one piece after another."""
-
-    content: FloatArray
-    "(P, I)"
-    statistics: FloatArray
-    "(P, 10); (P, 0) where none are used."
-    offsets: IntArray
-    "(Q + 1,)"
-    score: FloatArray | None = None
-    "(P,) to learn."
-
-    def batch(self, pieces: IntArray) -> dict[str, Tensor]:
-        """Padded tensors of some pieces: content (B, n, I), statistics, score (zeros where none is), valid (B, n)."""
-        sizes = np.diff(self.offsets)[pieces]
-        places = np.arange(int(sizes.max(initial=1)))
-        valid = places < sizes[:, None]
-        rows = np.where(valid, self.offsets[pieces][:, None] + places, 0)
-        score = np.zeros(len(self.content), np.float32) if self.score is None else self.score
-        filled = {"content": self.content, "statistics": self.statistics, "score": score}
-        tensors = {
-            name: torch.from_numpy(np.where(valid.reshape(valid.shape + (1,) * (part.ndim - 1)), part[rows], 0))
-            for name, part in filled.items()
-        }
-        return {**tensors, "valid": torch.from_numpy(valid)}
-
-
 class OneStepHighlightEncoder(LiveEncoder):
     """A fitted model of the benchmark. Scores of a room's first 201 segments see all segments so far; later segments
     are scored in pieces of 201 that begin anew (the learned positions end there).
@@ -127,7 +99,10 @@ class OneStepHighlightEncoder(LiveEncoder):
         rooms = M3Rooms.of(dataset)
         vectors = dataset.vectors(config.vectors)
         train, valid = (_positions(rooms, name, dataset) for name in ("train", "valid"))
-        learned, checked = (_of_positions(part, vectors, config) for part in (train, valid))
+        learned, checked = (
+            HighlightSequences.of_positions(part, vectors, statistics=config.inputs != "plain")
+            for part in (train, valid)
+        )
         network = _network(cls.body, config, vectors.meta.dim)
         device = config.torch_device()
         network.to(device)
@@ -190,8 +165,8 @@ class OneStepHighlightEncoder(LiveEncoder):
         counts = -(-sizes // MAX_SEGMENTS)
         number = np.arange(int(counts.sum())) - np.repeat(counts.cumsum() - counts, counts)
         starts = np.repeat(rooms.offsets[:-1], counts) + number * MAX_SEGMENTS
-        pieces = _Sequences(
-            _content(vectors, rooms.vector_rows(vectors)),
+        pieces = HighlightSequences(
+            content_at(vectors, rooms.vector_rows(vectors)),
             self._statistics(rooms, dataset),
             np.append(starts, rooms.offsets[-1]),
         )
@@ -245,28 +220,6 @@ def _positions(rooms: M3Rooms, split: Literal["train", "valid"], dataset: Datase
     return positions
 
 
-def _of_positions(positions: M3Positions, vectors: SegmentVectors, config: OneStepHighlightConfig) -> _Sequences:
-    index = vectors.index()
-    keys = positions.keys
-    typed = index.select("item_id", pl.col("segment").cast(keys.schema["segment"]), "row")
-    joined = keys.join(typed, on=["item_id", "segment"], how="left", maintain_order="left")
-    rows = joined["row"].fill_null(NO_ROW).to_numpy().astype(np.int64)
-    nothing = np.zeros((len(rows), 0), np.float32)
-    return _Sequences(
-        _content(vectors, rows),
-        nothing if config.inputs == "plain" else positions.statistics,
-        positions.offsets,
-        positions.score.astype(np.float32),
-    )
-
-
-def _content(vectors: SegmentVectors, rows: IntArray) -> FloatArray:
-    """(P, I) vectors as they are, zeros where a segment has none."""
-    found = np.zeros((len(rows), vectors.meta.dim), np.float32)
-    found[rows != NO_ROW] = vectors.matrix[rows[rows != NO_ROW]]
-    return found
-
-
 def _network(body: HighlightBody, config: OneStepHighlightConfig, vector_width: int) -> OneStepHighlight:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -291,7 +244,7 @@ def _run(network: OneStepHighlight, batch: dict[str, Tensor], config: OneStepHig
 
 @torch.no_grad()
 def _predict(
-    network: OneStepHighlight, sequences: _Sequences, config: OneStepHighlightConfig, device: torch.device
+    network: OneStepHighlight, sequences: HighlightSequences, config: OneStepHighlightConfig, device: torch.device
 ) -> FloatArray:
     """(P,) in evaluation mode, pieces of like length together."""
     sizes = np.diff(sequences.offsets)
