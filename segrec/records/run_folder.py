@@ -114,8 +114,8 @@ def new_run(out: Path, meta: RunMeta, config: str, *, overwrite: bool) -> Iterat
         try:
             yield folder
         except SegrecError:
-            if {file.name for file in folder.iterdir()} <= {"config.yaml", "run.json"}:
-                shutil.rmtree(folder)
+            if {file.name for file in folder.glob("*")} <= {"config.yaml", "run.json"}:
+                shutil.rmtree(folder, ignore_errors=True)  # another process of the run may have been first
             raise
 
 
