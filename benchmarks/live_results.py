@@ -141,7 +141,7 @@ def offsets(part: Part) -> None:
     tables = {}
     for size in OFFSETS:
         dataset = world(part, f"content.largest_lag={size}", name=f"world_offset_{size}")
-        settings = {f"align={align}": (*PAPER, f"align={align}") for align in ("none", "dtw", "mtam")}
+        settings = {f"align {align}": (*PAPER, f"align={align}") for align in ("none", "dtw", "mtam")}
         runs = fits(part, "kuaihl", dataset, settings)
         file = part.work / f"offset_{size}.json"
         tables[f"text up to {size} segments late"] = part.segrec("evaluate", "highlight", *runs, dataset, makes=file)

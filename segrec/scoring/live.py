@@ -208,12 +208,12 @@ class LiveScorer:
 
     def _begun(self, new: SegmentArrays) -> IntArray:
         """(M,) slots of rooms that were not here."""
+        codes = self._codes_of(new.streamers)
         slots, evicted = self.slots.take(new.rooms)
         self.counts["evicted_full"] += evicted
         self.decoded.clear(torch.from_numpy(slots))
         self.pending.clear(slots)
-        if self.encoder.inputs.streamers is not None:
-            self.codes[slots] = self.encoder.inputs.streamers.encode(pl.Series("streamer", new.streamers))
+        self.codes[slots] = codes
         for slot, streamer in zip(slots.tolist(), new.streamers, strict=True):
             self.streamers[slot] = streamer
         if self.known is not None:
@@ -223,6 +223,16 @@ class LiveScorer:
             ]
             self.known.begin(slots, new.start_ms, np.stack(pasts))
         return slots
+
+    def _codes_of(self, streamers: Sequence[int | str | None]) -> IntArray:
+        """(M,) before anything is changed: ids of another type than the encoder's are refused."""
+        if self.encoder.inputs.streamers is None:
+            return np.zeros(len(streamers), np.int64)
+        try:
+            ids = pl.Series("streamer", streamers)
+        except TypeError:
+            raise ConfigError("streamers are of several types (expected: all numbers, or all text)") from None
+        return self.encoder.inputs.streamers.encode(ids)
 
     @torch.inference_mode()
     def _scored(self, slots: IntArray, new: SegmentArrays) -> FloatArray:

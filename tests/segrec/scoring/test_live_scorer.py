@@ -211,6 +211,19 @@ def test_bad_segments_change_nothing(content_only: LiveCase, segment: LiveSegmen
     assert np.isfinite(scorer.push("r", LiveSegment(0, 30)))
 
 
+@pytest.mark.parametrize(
+    ("streamers", "message"), [((1, "two"), "streamers are of several types"), (("one", "two"), "another type|Int64")]
+)
+def test_streamers_of_another_type_change_nothing(
+    next_segment: LiveCase, streamers: tuple[int | str, ...], message: str
+) -> None:
+    scorer = next_segment.scorer()
+    segments = [LiveSegment(0, 30, streamer=streamer) for streamer in streamers]
+    with pytest.raises(ConfigError, match=message):
+        scorer.push_many(list(zip(("a", "b"), segments, strict=True)))
+    assert len(scorer) == 0
+
+
 def test_half_precision_state_gives_nearly_the_same(content_only: LiveCase) -> None:
     scorer = content_only.scorer(state="float16")
     found = content_only.push(scorer, list(range(60)))
