@@ -14,6 +14,7 @@ from segrec.records import (
     MetricRow,
     RunFolder,
     RunMeta,
+    Split,
     new_run,
     package_versions,
     write_metric_rows,
@@ -43,6 +44,7 @@ def freeze_encoder(
 ) -> FrozenEncoder:
     """Freezes a fitted encoder into `folder`."""
     parts = encoder.parts()
+    until_ms = find_encoder(name).trained_until(dataset)
     meta = FrozenMeta(
         encoder=name,
         variant=getattr(config, "variant", None),
@@ -50,10 +52,19 @@ def freeze_encoder(
         extra=dict(parts.extra),
         segment_ms=dataset.meta.segment_ms,
         dataset_fingerprint=dataset.meta.fingerprint,
-        fitted_on=["train"],
-        trained_until_ms=find_encoder(name).trained_until(dataset),
+        fitted_on=_splits_until(dataset, until_ms),
+        trained_until_ms=until_ms,
     )
     return freeze(folder, meta, parts.tensors, parts.frames)
+
+
+def _splits_until(dataset: DatasetFolder, until_ms: int) -> list[Split]:
+    """Train, and what began before the encoder's newest row: encoders of a benchmark have a split of their own."""
+    begins: dict[Split, int | None] = {
+        "valid": dataset.meta.split.valid_from_ms, "test": dataset.meta.split.test_from_ms
+    }  # fmt: skip
+    later: list[Split] = [split for split, begin in begins.items() if begin is not None and until_ms >= begin]
+    return ["train", *later]
 
 
 def thaw(frozen: FrozenEncoder) -> Encoder:

@@ -74,9 +74,9 @@ class Asked:
         frozen = FrozenEncoder.open(run.frozen)
         if frozen.meta.dataset_fingerprint != dataset.meta.fingerprint:
             raise _other_dataset(run.path, frozen.meta.dataset_fingerprint, dataset)
-        if split in frozen.meta.fitted_on:
-            raise DataError(run.path, f"was fitted on the {split} rows", fix="measure it on another --split")
         encoder = thaw_live(frozen)
+        if split in frozen.meta.fitted_on and encoder.target in dataset.meta.rates:
+            raise DataError(run.path, f"was fitted on the {split} rows", fix="measure it on another --split")
         target = encoder.target, encoder.label_shift
         return cls(run.path, run.meta.model, run.meta.seed, target, encoder, None, frozen.meta.trained_until_ms)
 

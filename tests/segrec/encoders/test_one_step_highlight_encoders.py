@@ -11,8 +11,9 @@ from scipy.stats import spearmanr
 
 from segrec.encoders import find_encoder
 from segrec.encoders.encoder import Withheld
+from segrec.encoders.encoder_runs import freeze_encoder
 from segrec.encoders.one_step_highlight import HighlightCausal, OneStepHighlightConfig
-from segrec.records import ConfigError, DataError, DatasetFolder
+from segrec.records import ConfigError, DataError, DatasetFolder, SplitRule
 from segrec.segments.m3_highlight import M3Rooms
 from segrec.segments.rooms import Rooms
 from segrec.testing.live_dataset import make_live_dataset
@@ -112,3 +113,18 @@ def test_statistics_are_said_to_look_ahead(dataset: DatasetFolder) -> None:
 def test_heads_must_divide_the_width() -> None:
     with pytest.raises(ConfigError, match="width 256 does not divide by heads 3"):
         OneStepHighlightConfig.of(sets=["heads=3"])
+
+
+def test_its_scores_are_no_features_of_rows_that_its_own_split_trained_on(tmp_path: Path) -> None:
+    """The dataset's valid rooms begin before the benchmark's train rooms end."""
+    dataset = with_sessions(tmp_path / "dataset")
+    rooms = M3Rooms.of(dataset)
+    early = int(rooms.frame["start_ms"].to_numpy()[rooms.offsets[len(rooms.sizes) // 2]])
+    split = SplitRule(rule="time", valid_from_ms=early, test_from_ms=early + 1)
+    meta = dataset.meta.model_copy(update={"split": split})
+    (dataset.path / "dataset.json").write_text(meta.model_dump_json())
+    dataset = DatasetFolder.open(dataset.path)
+    config = OneStepHighlightConfig.of(sets=SMALL)
+    encoder, _ = HighlightCausal.fit(config, dataset, tmp_path / "fit")
+    frozen = freeze_encoder(tmp_path / "frozen", "highlight_causal", config, encoder, dataset)
+    assert frozen.meta.fitted_on == ["train", "valid", "test"]
