@@ -8,6 +8,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from ranking.rankers.config import RankerConfig, ScoresConfig
+from ranking.rankers.dcn_mix import DcnMix, DcnMixConfig
 from ranking.rankers.dcn_v2 import DcnV2, DcnV2Config
 from ranking.rankers.deep_fm import DeepFm, DeepFmConfig
 from ranking.rankers.difm import Difm, DifmConfig
@@ -31,6 +32,7 @@ class RankerEntry:
 
 
 RANKERS: dict[str, RankerEntry] = {
+    "dcn_mix": RankerEntry(DcnMixConfig, DcnMix),
     "dcn_v2": RankerEntry(DcnV2Config, DcnV2),
     "deep_fm": RankerEntry(DeepFmConfig, DeepFm),
     "difm": RankerEntry(DifmConfig, Difm),

@@ -137,7 +137,7 @@ def test_logistic_regression_by_hand():
 
 
 def test_unknown_ranker_names_the_known_ones():
-    with pytest.raises(ConfigError, match=r"unknown ranker 'dcn' .known: dcn_v2, deep_fm, difm, logistic_regression"):
+    with pytest.raises(ConfigError, match=r"unknown ranker 'dcn' .known: .*dcn_v2, deep_fm, difm, "):
         find_ranker("dcn")
 
 
