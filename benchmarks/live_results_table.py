@@ -93,7 +93,7 @@ def ranking_table(title: str, rows: Rows) -> None:
     metrics = ("AUC", "gauc_impression", "LogLoss")
     header("model", *metrics, title=title)
     for model, versus in dict.fromkeys((row["model"], row["versus"]) for row in kept):
-        if model.startswith(("dcn_v2", "oracle")):
+        if model.startswith(("dcn_v2", "author_shrunk", "oracle")):
             name = model if versus is None else f"{model} - {versus}"
             line(name, *(value(kept, model, versus, metric, 4) for metric in metrics))
 
