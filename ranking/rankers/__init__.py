@@ -12,6 +12,7 @@ from ranking.rankers.dcn_mix import DcnMix, DcnMixConfig
 from ranking.rankers.dcn_v2 import DcnV2, DcnV2Config
 from ranking.rankers.deep_fm import DeepFm, DeepFmConfig
 from ranking.rankers.difm import Difm, DifmConfig
+from ranking.rankers.final_mlp import FinalMlp, FinalMlpConfig
 from ranking.rankers.logistic_regression import LogisticRegression, LogisticRegressionConfig
 from ranking.rankers.ranker import Ranker
 from ranking.rankers.segment_weighting import SegmentWeighting
@@ -36,6 +37,7 @@ RANKERS: dict[str, RankerEntry] = {
     "dcn_v2": RankerEntry(DcnV2Config, DcnV2),
     "deep_fm": RankerEntry(DeepFmConfig, DeepFm),
     "difm": RankerEntry(DifmConfig, Difm),
+    "final_mlp": RankerEntry(FinalMlpConfig, FinalMlp),
     "logistic_regression": RankerEntry(LogisticRegressionConfig, LogisticRegression),
     "wide_deep": RankerEntry(WideDeepConfig, WideDeep),
 }
