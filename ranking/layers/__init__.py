@@ -4,7 +4,8 @@ from ranking.layers.cross import CrossNetwork
 from ranking.layers.factorization_machine import pairwise_interactions
 from ranking.layers.feature_embedding import FeatureEmbedding, RankerInputs
 from ranking.layers.field_attention import FieldAttention
-from ranking.layers.id_fields import WEIGHT_COLUMNS, IdFields
+from ranking.layers.field_graph import FieldGraph
+from ranking.layers.id_fields import WEIGHT_COLUMNS, IdFields, field_width
 from ranking.layers.mlp import Mlp
 
 __all__ = [
@@ -12,8 +13,10 @@ __all__ = [
     "CrossNetwork",
     "FeatureEmbedding",
     "FieldAttention",
+    "FieldGraph",
     "IdFields",
     "Mlp",
     "RankerInputs",
+    "field_width",
     "pairwise_interactions",
 ]

@@ -10,6 +10,17 @@ WEIGHT_COLUMNS = 4
 "Columns at the end of a table's row whose mean is the id's first-order weight (TorchRec wants a multiple of 4)."
 
 
+def field_width(inputs: RankerInputs, above: int = 0) -> int:
+    """Width of every table.
+
+    :raises ValueError: they differ, or are not wider than `above`.
+    """
+    widths = sorted(set(inputs.widths))
+    if len(widths) != 1 or widths[0] <= above:
+        raise ValueError(f"fields need tables of one width above {above} (found: {', '.join(map(str, widths))})")
+    return widths[0]
+
+
 class IdFields(nn.Module):
     """Splits x = [e_1, w_1, ..., e_F, w_F, dense] into first-order weights, vectors and the rest.
 
@@ -23,12 +34,7 @@ class IdFields(nn.Module):
 
     def __init__(self, inputs: RankerInputs) -> None:
         super().__init__()
-        widths = set(inputs.widths)
-        if len(widths) != 1 or min(widths) <= WEIGHT_COLUMNS:
-            raise ValueError(
-                f"fields need tables of one width above {WEIGHT_COLUMNS} (found: {', '.join(map(str, sorted(widths)))})"
-            )
-        self.count, self.row = len(inputs.widths), widths.pop()
+        self.count, self.row = len(inputs.widths), field_width(inputs, above=WEIGHT_COLUMNS)
         self.dim = self.row - WEIGHT_COLUMNS
         "k"
         self.rest = inputs.dense_width + inputs.extra_width

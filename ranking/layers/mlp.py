@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
 
 class Mlp(nn.Module):
-    """h_{l+1} = dropout(relu(W_l h_l + b_l)); no layer at all when `widths` is empty.
+    """h_{l+1} = dropout(relu(W_l h_l + b_l)), or another `activation`; no layer at all when `widths` is empty.
 
     Input (..., D), output (..., widths[-1]), or the input itself.
     """
 
-    def __init__(self, width: int, widths: Sequence[int], dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        width: int,
+        widths: Sequence[int],
+        dropout: float = 0.0,
+        activation: Callable[[], nn.Module] = nn.ReLU,
+    ) -> None:
         super().__init__()
         parts: list[nn.Module] = []
         for entering, leaving in zip([width, *widths], widths, strict=False):
-            parts.extend((nn.Linear(entering, leaving), nn.ReLU()))
+            parts.extend((nn.Linear(entering, leaving), activation()))
             if dropout:
                 parts.append(nn.Dropout(dropout))
         self.layers = nn.Sequential(*parts)

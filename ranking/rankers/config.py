@@ -11,6 +11,8 @@ from segrec.fitting import FitConfig
 from segrec.records import Config
 from segrec.tables.specs import TableOptimizer, TableSpec, TableType
 
+DENSE_BUCKETS = 10
+
 
 class ScoresConfig(Config):
     """What becomes of the per-segment scores that `--scores` gives."""
@@ -72,3 +74,9 @@ class RankerConfig(FitConfig):
             eps=self.table_eps,
             weight_decay=self.table_weight_decay,
         )
+
+
+def bucketed(features: FeatureConfig) -> FeatureConfig:
+    """With dense columns as ids of DENSE_BUCKETS buckets too, unless `dense_buckets` says otherwise."""
+    chosen = features.dense_buckets
+    return features.model_copy(update={"dense_buckets": DENSE_BUCKETS if chosen is None else chosen})

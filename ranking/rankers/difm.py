@@ -10,10 +10,9 @@ from torch import Tensor, nn
 
 from ranking.features import FeatureConfig
 from ranking.layers import FieldAttention, IdFields, Mlp, RankerInputs, pairwise_interactions
+from ranking.rankers.config import bucketed
 from ranking.rankers.first_order import FirstOrderConfig, summing_head
 from ranking.rankers.ranker import Ranker
-
-DENSE_BUCKETS = 10
 
 
 class DifmConfig(FirstOrderConfig):
@@ -25,8 +24,7 @@ class DifmConfig(FirstOrderConfig):
 
     def feature_config(self) -> FeatureConfig:
         """Bucketed dense columns unless `features.dense_buckets` says otherwise."""
-        chosen = self.features.dense_buckets
-        return self.features.model_copy(update={"dense_buckets": DENSE_BUCKETS if chosen is None else chosen})
+        return bucketed(self.features)
 
     @model_validator(mode="after")
     def _heads_fit(self) -> Self:
