@@ -27,10 +27,11 @@ def refused(tmp_path, monkeypatch, capsys):
 FAST = ["--set", "epochs=1", "--set", "device=cpu", "--set", "embedding_dim=4"]
 
 
-def test_trains_and_tells(click_log, tmp_path):
+@pytest.mark.parametrize("ranker", [["dcn_v2"], ["dcn_mix"], ["final_mlp", "--set", "first_context=[user_id]"]])
+def test_trains_and_tells(ranker, click_log, tmp_path):
     result = CliRunner().invoke(
         build_app(),
-        ["rank", "dcn_v2", str(click_log.path), "--label", "is_click", "--out", str(tmp_path / "run"), *FAST],
+        ["rank", *ranker, str(click_log.path), "--label", "is_click", "--out", str(tmp_path / "run"), *FAST],
     )
     assert result.exit_code == 0, result.output
     assert "valid: LogLoss" in result.output
@@ -46,6 +47,11 @@ def test_trains_and_tells(click_log, tmp_path):
         ("dcn_v2", ["--set", "scores.use=weights"], "pass --scores SCORES.parquet"),
         ("dcn_v2", ["--set", "features.only=[watch_ms]"], "feature 'watch_ms' is the row's own outcome"),
         ("dcn_v2", ["--scores", "nowhere.parquet"], "nowhere.parquet: cannot be read as Parquet"),
+        (
+            "final_mlp",
+            ["--set", "first_context=[usr]"],
+            "first_context: 'usr' is no id or bag of this ranker (found: user_id",
+        ),
         ("dcn_v2", ["--config", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
     ],
 )
