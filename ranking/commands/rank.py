@@ -24,7 +24,8 @@ def rank(
         str,
         typer.Argument(
             metavar="RANKER",
-            help="dcn_mix, dcn_v2, deep_fm, difm, final_mlp, logistic_regression, wide_deep, or an installed one",
+            help="adagin, dcn_mix, dcn_v2, deep_fm, difm, final_mlp, logistic_regression, wide_deep, "
+            "or an installed one",
         ),
     ],
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="dataset folder")],

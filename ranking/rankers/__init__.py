@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any
 
+from ranking.rankers.adagin import AdaGin, AdaGinConfig
 from ranking.rankers.config import RankerConfig, ScoresConfig
 from ranking.rankers.dcn_mix import DcnMix, DcnMixConfig
 from ranking.rankers.dcn_v2 import DcnV2, DcnV2Config
@@ -33,6 +34,7 @@ class RankerEntry:
 
 
 RANKERS: dict[str, RankerEntry] = {
+    "adagin": RankerEntry(AdaGinConfig, AdaGin),
     "dcn_mix": RankerEntry(DcnMixConfig, DcnMix),
     "dcn_v2": RankerEntry(DcnV2Config, DcnV2),
     "deep_fm": RankerEntry(DeepFmConfig, DeepFm),
