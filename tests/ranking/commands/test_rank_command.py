@@ -27,7 +27,9 @@ def refused(tmp_path, monkeypatch, capsys):
 FAST = ["--set", "epochs=1", "--set", "device=cpu", "--set", "embedding_dim=4"]
 
 
-@pytest.mark.parametrize("ranker", [["dcn_v2"], ["dcn_mix"], ["final_mlp", "--set", "first_context=[user_id]"]])
+@pytest.mark.parametrize(
+    "ranker", [["dcn_v2"], ["adagin"], ["dcn_mix"], ["final_mlp", "--set", "first_context=[user_id]"]]
+)
 def test_trains_and_tells(ranker, click_log, tmp_path):
     result = CliRunner().invoke(
         build_app(),
