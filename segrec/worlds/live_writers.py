@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from segrec.records import ConfigError, new_folder
 from segrec.worlds.klive_files import write_klive
 from segrec.worlds.kuailive_files import write_kuailive
 from segrec.worlds.kuailive_m3_files import write_kuailive_m3
 from segrec.worlds.live import LiveWorld
+from segrec.worlds.on_disk import check_known, write_world
 
 LIVE_FORMATS: dict[str, Callable[[LiveWorld, Path], None]] = {
     "kuailive_m3": write_kuailive_m3,
@@ -21,8 +21,7 @@ LIVE_FORMATS: dict[str, Callable[[LiveWorld, Path], None]] = {
 
 def check_live_format(name: str) -> None:
     """:raises ConfigError: no writer of that name (the known ones are listed)."""
-    if name not in LIVE_FORMATS:
-        raise ConfigError(f"--format {name!r} is unknown (known: {', '.join(LIVE_FORMATS)})")
+    check_known(name, LIVE_FORMATS)
 
 
 def needed_by(name: str) -> list[str]:
@@ -36,8 +35,4 @@ def write_live(world: LiveWorld, out: Path, *, format: str = "kuailive_m3", over
     :raises ConfigError: an unknown format, or a world that the format cannot hold.
     :raises DataError: `out` exists, or it cannot be written.
     """
-    check_live_format(format)
-    with new_folder(out, overwrite=overwrite) as folder:
-        LIVE_FORMATS[format](world, folder)
-        told = f"# A made world, no real data: segrec simulate live --format {format} --config world.yaml\n"
-        (folder / "world.yaml").write_text(told + world.config.to_yaml(), encoding="utf-8")
+    write_world(world, out, LIVE_FORMATS, "live", format, overwrite=overwrite)

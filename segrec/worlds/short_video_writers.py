@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from segrec.records import ConfigError, new_folder
 from segrec.worlds.kuairand_files import write_kuairand
+from segrec.worlds.on_disk import check_known, write_world
 from segrec.worlds.segmm_files import write_segmm, write_segmm_sample
 from segrec.worlds.short_video import ShortVideoWorld
 
@@ -20,8 +20,7 @@ FORMATS: dict[str, Callable[[ShortVideoWorld, Path], None]] = {
 
 def check_format(name: str) -> None:
     """:raises ConfigError: no writer of that name (the known ones are listed)."""
-    if name not in FORMATS:
-        raise ConfigError(f"--format {name!r} is unknown (known: {', '.join(FORMATS)})")
+    check_known(name, FORMATS)
 
 
 def write_short_video(world: ShortVideoWorld, out: Path, *, format: str = "kuairand", overwrite: bool = False) -> None:
@@ -30,8 +29,4 @@ def write_short_video(world: ShortVideoWorld, out: Path, *, format: str = "kuair
     :raises ConfigError: an unknown format.
     :raises DataError: `out` exists, or it cannot be written.
     """
-    check_format(format)
-    with new_folder(out, overwrite=overwrite) as folder:
-        FORMATS[format](world, folder)
-        told = f"# A made world, no real data: segrec simulate short --format {format} --config world.yaml\n"
-        (folder / "world.yaml").write_text(told + world.config.to_yaml(), encoding="utf-8")
+    write_world(world, out, FORMATS, "short", format, overwrite=overwrite)
