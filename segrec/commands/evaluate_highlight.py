@@ -41,7 +41,7 @@ def highlight(
     runs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RUN|NAME=FILE.parquet]...",
+            metavar="[RUN|NAME=RUN|NAME=FILE.parquet]...",
             help="encoder runs, ranker runs on segments, files of item_id, segment, score; seeds are averaged",
         ),
     ] = None,
