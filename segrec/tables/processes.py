@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import time
 from typing import TypeVar
 
 import torch
@@ -28,9 +29,16 @@ def ensure_process_group(device: torch.device) -> None:
 
 
 def _leave() -> None:
-    """Ends the group in order: left to the interpreter's end, its threads now and then abort the process."""
+    """Ends the group in order: left to the interpreter's end, its threads now and then abort the process.
+
+    Whoever still refers to the group (DDP, TorchRec) keeps gloo's threads alive. One that lets go of a finished
+    collective's tensors needs the interpreter lock, and asking for it after the interpreter's end aborts the process
+    ("terminate called without an active exception"): the pause lets them finish first.
+    """
     if dist.is_initialized():
+        seconds = 0.5 if dist.get_world_size() > 1 else 0.05
         dist.destroy_process_group()
+        time.sleep(seconds)
 
 
 def rank() -> int:
