@@ -67,6 +67,23 @@ class DenseFeature(Config):
     missing: Missing = "impute"
 
 
+class SequenceFeature(Config):
+    """What a user met before: one column of past events, oldest first; codes and table are those of `id_feature`."""
+
+    name: str
+    column: str
+    id_feature: str
+
+
+class HistoryConfig(Config):
+    """Past events of the impression's user, as of the impression."""
+
+    length: NonNegativeInt = 0
+    "Newest events kept; 0 = no histories."
+    columns: tuple[str, ...] = ("item_id", "author_id")
+    "Id features whose values the past events show."
+
+
 Feature = IdFeature | BagFeature | DenseFeature
 
 
@@ -76,6 +93,7 @@ class FeatureSpec(Config):
     ids: tuple[IdFeature, ...]
     bags: tuple[BagFeature, ...] = ()
     dense: tuple[DenseFeature, ...] = ()
+    sequences: tuple[SequenceFeature, ...] = ()
 
     @property
     def coded(self) -> list[IdFeature | BagFeature]:
@@ -109,6 +127,7 @@ class FeatureConfig(Config):
     "Positive rates and row counts of ids with many values in earlier train rows, as dense features."
     rate_strength: PositiveFloat = 10.0
     "How many rows at the base rate are mixed into an id's rate."
+    history: HistoryConfig = HistoryConfig()
     missing: dict[str, Missing] = {}
     "Policy of single features; the others impute."
 

@@ -1,16 +1,25 @@
-"""Embeddings of all ids and bags and the dense columns as one vector a row."""
+"""Embeddings of all ids and bags and the dense columns as one vector a row; histories beside it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torchrec.sparse.jagged_tensor import KeyedTensor
+from torchrec.sparse.jagged_tensor import JaggedTensor, KeyedTensor
 
 from ranking.batching import RankingBatch
-from segrec.tables import TableSpec, bags
+from segrec.tables import TableSpec, bags, sequences
+
+
+@dataclass(frozen=True)
+class SequenceInput:
+    """The codes of a user's past events, oldest first, looked up in the table of the id feature `id_feature`."""
+
+    name: str
+    id_feature: str
 
 
 @dataclass(frozen=True)
@@ -18,11 +27,16 @@ class RankerInputs:
     """What a ranker's input looks like."""
 
     tables: tuple[TableSpec, ...]
+    "Pooled: a vector a feature and row."
     features: tuple[str, ...]
-    "Ids and bags in the order of their embeddings."
+    "Ids and bags in the order of their embeddings; sequences too where the ranker takes them as bags."
     dense_width: int
     extra_width: int = 0
     "Columns that a wrapper appends to the embedded row (a segment's position)."
+    sequences: tuple[SequenceInput, ...] = ()
+    "Read in order; they are aligned: place t of all of them is one event."
+    sequence_tables: tuple[TableSpec, ...] = ()
+    "Of `sequences` and of the ids that they share them with: pooling `none`, one width."
 
     @property
     def width(self) -> int:
@@ -32,25 +46,73 @@ class RankerInputs:
     @property
     def widths(self) -> tuple[int, ...]:
         """Embedding width of each feature."""
-        dims = {feature: table.dim for table in self.tables for feature in table.features}
-        return tuple(dims[feature] for feature in self.features)
+        return tuple(self.table_of(feature).dim for feature in self.features)
+
+    @property
+    def all_tables(self) -> tuple[TableSpec, ...]:
+        """Pooled ones and those of sequences."""
+        return (*self.tables, *self.sequence_tables)
+
+    @property
+    def history_width(self) -> int:
+        """C: columns of one event."""
+        return sum(self.table_of(sequence.id_feature).dim for sequence in self.sequences)
+
+    def table_of(self, feature: str) -> TableSpec:
+        """The table that `feature` looks up.
+
+        :raises KeyError: no table has it.
+        """
+        return {name: table for table in self.all_tables for name in table.features}[feature]
+
+
+class Histories(NamedTuple):
+    """B targets and their past events, T at most."""
+
+    target: Tensor
+    "(B, C): the row's own ids, as an event."
+    past: Tensor
+    "(B, T, C), oldest first, 0 where there is none."
+    valid: Tensor
+    "(B, T) True at events: the first ones of each row. T is at least 1."
+
+
+class Embedded(NamedTuple):
+    """A batch after its tables."""
+
+    row: Tensor
+    "(B, sum of widths + D): [e_1, ..., e_F, dense]."
+    histories: Histories | None
+    "None where the ranker reads no sequence."
 
 
 class FeatureEmbedding(nn.Module):
-    """x_0 = [e_1, ..., e_F, dense]: pooled embeddings by feature name, whatever the sharding plan.
-
-    Input: a batch; output (B, sum of widths + D).
-    """
+    """Embeddings by feature name, whatever the sharding plan."""
 
     def __init__(self, inputs: RankerInputs, device: torch.device | str = "meta") -> None:
         super().__init__()
-        self.tables = bags(inputs.tables, device=device)
-        self.features = list(inputs.features)
+        self.tables = bags(inputs.tables, device=device) if inputs.tables else None
+        self.events = sequences(inputs.sequence_tables, device=device) if inputs.sequence_tables else None
+        self.features, self.sequences = list(inputs.features), inputs.sequences
+        self._single = {sequence.id_feature for sequence in inputs.sequences}
 
-    def forward(self, batch: RankingBatch) -> Tensor:
-        """(B, sum of widths + D)"""
-        embedded = self.tables(batch.sparse)
-        return torch.cat([KeyedTensor.regroup([embedded], [self.features])[0], batch.dense], dim=1)
+    def forward(self, batch: RankingBatch) -> Embedded:
+        """A batch -> its embedded rows and histories."""
+        pooled = None if self.tables is None else self.tables(batch.sparse)
+        if self.events is None:
+            row = KeyedTensor.regroup([pooled], [self.features])[0]
+            return Embedded(torch.cat([row, batch.dense], dim=1), None)
+        found: dict[str, JaggedTensor] = self.events(batch.sparse)
+        parts = [found[name].values() if name in self._single else pooled[name] for name in self.features]  # type: ignore[index]
+        target = torch.cat([found[sequence.id_feature].values() for sequence in self.sequences], dim=1)
+        return Embedded(torch.cat([*parts, batch.dense], dim=1), self._histories(target, found))
+
+    def _histories(self, target: Tensor, found: dict[str, JaggedTensor]) -> Histories:
+        lengths = found[self.sequences[0].name].lengths()
+        longest = max(int(lengths.max()), 1) if len(lengths) else 1
+        valid = torch.arange(longest, device=lengths.device)[None] < lengths[:, None]
+        padded = [found[sequence.name].to_padded_dense(longest) for sequence in self.sequences]
+        return Histories(target, torch.cat(padded, dim=2), valid)
 
 
 def one_table_each(names: Sequence[str], rows: Sequence[int], template: TableSpec) -> tuple[TableSpec, ...]:
@@ -58,6 +120,34 @@ def one_table_each(names: Sequence[str], rows: Sequence[int], template: TableSpe
     return tuple(
         template.model_copy(update={"name": f"{place:02d}_{_plain(name)}", "rows": count, "features": (name,)})
         for place, (name, count) in enumerate(zip(names, rows, strict=True))
+    )
+
+
+def with_sequences(inputs: RankerInputs, sequences: Sequence[SequenceInput], *, in_order: bool) -> RankerInputs:
+    """`inputs` with sequences that share the tables of the ids that they hold.
+
+    :param in_order: the ranker reads them as `Histories`, and the tables of those ids hold one row an id; else each is
+        a bag more, the mean of its events.
+    """
+    shared = {
+        name: (name, *(sequence.name for sequence in sequences if sequence.id_feature == name))
+        for name in dict.fromkeys(sequence.id_feature for sequence in sequences)
+    }
+    tables = [
+        table.model_copy(update={"features": shared.get(table.features[0], table.features)}) for table in inputs.tables
+    ]
+    if not in_order:
+        names = (*inputs.features, *(sequence.name for sequence in sequences))
+        return RankerInputs(tuple(tables), names, inputs.dense_width, inputs.extra_width)
+    return RankerInputs(
+        tables=tuple(table for table in tables if table.features[0] not in shared),
+        features=inputs.features,
+        dense_width=inputs.dense_width,
+        extra_width=inputs.extra_width,
+        sequences=tuple(sequences),
+        sequence_tables=tuple(
+            table.model_copy(update={"pooling": "none"}) for table in tables if table.features[0] in shared
+        ),
     )
 
 

@@ -31,6 +31,8 @@ class RankerEntry:
 
     config: type[RankerConfig]
     build: Callable[..., Ranker]
+    reads_histories: bool = False
+    "Whether it reads sequences in order (DIN ...); the others take them as bags."
 
 
 RANKERS: dict[str, RankerEntry] = {

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ranking.batching import RankingBatch
-from ranking.layers import FeatureEmbedding, RankerInputs
+from ranking.layers import Embedded, FeatureEmbedding, RankerInputs
+from segrec.tables import TableSpec
 
 
 class Ranker(nn.Module, ABC):
@@ -21,14 +22,20 @@ class Ranker(nn.Module, ABC):
     embedding: FeatureEmbedding
     head: nn.Linear
 
+    specs: tuple[TableSpec, ...]
+    "Of all tables inside: a ranker with tables of its own adds theirs."
+    auxiliary: Tensor | None = None
+    "What the last forward pass in training mode adds to the loss (DIEN): a mean over rows, scalar."
+
     def __init__(self, inputs: RankerInputs, device: torch.device | str = "meta") -> None:
         super().__init__()
         self.embedding = FeatureEmbedding(inputs, device)
+        self.specs = inputs.all_tables
 
     def embed(self, batch: RankingBatch) -> Tensor:
-        """x_0 (B, D)"""
-        embedded: Tensor = self.embedding(batch)
-        return embedded
+        """x_0 (B, D); a ranker of histories appends what it makes of them."""
+        embedded: Embedded = self.embedding(batch)
+        return embedded.row
 
     @abstractmethod
     def hidden(self, x: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ from torch import nn
 
 from ranking.batching import RankingBatch
 from ranking.feature_encoding import FittedFeatures
-from ranking.layers import RankerInputs
-from ranking.layers.feature_embedding import one_table_each
+from ranking.layers import RankerInputs, SequenceInput
+from ranking.layers.feature_embedding import one_table_each, with_sequences
 from ranking.rankers import RankerEntry, SegmentWeighting, find_ranker
 from ranking.rankers.config import RankerConfig, ScoresConfig
 from segrec.records import ConfigError
@@ -52,7 +52,7 @@ def build_ranker(
     entry: RankerEntry = find_ranker(name)
     if not isinstance(config, entry.config):
         raise ConfigError(f"ranker {name!r} wants a {entry.config.__name__} (found: {type(config).__name__})")
-    names = [feature.name for feature in fitted.spec.coded]
+    names = [feature.name for feature in (*fitted.spec.ids, *fitted.spec.bags)]
     wrap = weighted(config.scores)
     inputs = RankerInputs(
         tables=one_table_each(names, [fitted.rows_of(feature) for feature in names], config.table_template()),
@@ -60,13 +60,17 @@ def build_ranker(
         dense_width=len(dense_names),
         extra_width=config.scores.position_width if wrap and config.scores.enter == "input" else 0,
     )
+    past = [SequenceInput(sequence.name, sequence.id_feature) for sequence in fitted.spec.sequences]
+    if entry.reads_histories and not past:
+        raise ConfigError(f"ranker {name!r} reads histories, and the features have none; set features.history.length")
+    inputs = with_sequences(inputs, past, in_order=entry.reads_histories) if past else inputs
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         ranker = entry.build(config, inputs, device)
         module: nn.Module = SegmentWeighting(config.scores, ranker) if wrap else ranker
     with torch.no_grad():
         ranker.head.bias.fill_(torch.logit(torch.tensor(positive_rate)).item())
-    return RankerModel(module, inputs.tables)
+    return RankerModel(module, ranker.specs)
 
 
 def logits_of(module: nn.Module, batch: RankingBatch, device: torch.device) -> torch.Tensor:
