@@ -52,7 +52,7 @@ def build_ranker(
     entry: RankerEntry = find_ranker(name)
     if not isinstance(config, entry.config):
         raise ConfigError(f"ranker {name!r} wants a {entry.config.__name__} (found: {type(config).__name__})")
-    names = [feature.name for feature in (*fitted.spec.ids, *fitted.spec.bags)]
+    names = [*(feature.name for feature in fitted.spec.ids), *(feature.name for feature in fitted.spec.bags)]
     wrap = weighted(config.scores)
     inputs = RankerInputs(
         tables=one_table_each(names, [fitted.rows_of(feature) for feature in names], config.table_template()),
