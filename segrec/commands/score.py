@@ -14,10 +14,18 @@ def add_to(app: typer.Typer) -> None:
 
 
 def score(  # noqa: PLR0917 - typer makes them options
-    paths: Annotated[list[Path], typer.Argument(metavar="RUN DATASET", help="with --import: DATASET alone")],
+    paths: Annotated[list[Path], typer.Argument(metavar="RUN DATASET", help="with --import or --prior: DATASET alone")],
     out: Annotated[Path, typer.Option("--out", metavar="SCORES.parquet", help="score table to write")],
     cross_fit: Annotated[
         int | None, typer.Option(metavar="K", help="score train rows (rooms) by K refits that did not see them")
+    ] = None,
+    prior: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="scores of a prior: random, position, length_position, user, item, user_shrunk, item_shrunk, "
+            "lightgbm_hazard",
+        ),
     ] = None,
     imported: Annotated[
         Path | None, typer.Option("--import", metavar="FILE", help="scores of your own, Parquet or CSV")
@@ -31,11 +39,14 @@ def score(  # noqa: PLR0917 - typer makes them options
     """Score every impression's segments, or every segment of live rooms; train rows out of fold with --cross-fit."""
     from segrec.records import ConfigError, DataError, DatasetFolder, RunFolder
     from segrec.scoring.importing import ImportRequest, import_scores
+    from segrec.scoring.prior_scores import write_prior_scores
     from segrec.scoring.score_tables import write_scores
 
-    expected = 1 if imported is not None else 2
+    if imported is not None and prior is not None:
+        raise ConfigError("--import and --prior are two sources of scores; give one")
+    expected = 2 if imported is None and prior is None else 1
     if len(paths) != expected:
-        form = "--import FILE DATASET" if expected == 1 else "RUN DATASET"
+        form = "RUN DATASET" if expected == 2 else f"--{'prior NAME' if prior else 'import FILE'} DATASET"
         raise ConfigError(f"segrec score takes {form} (found: {' '.join(map(str, paths))})")
     if out.exists() and not overwrite:
         raise DataError(out, "exists already", fix="choose another --out, or pass --overwrite")
@@ -43,6 +54,8 @@ def score(  # noqa: PLR0917 - typer makes them options
     if imported is not None:
         table, note = import_scores(ImportRequest.of(imported, trained_until, kind, cross_fit), dataset, out)
         typer.echo(note)
+    elif prior is not None:
+        table = write_prior_scores(prior, dataset, out, cross_fit)
     else:
         table = write_scores(RunFolder.open(paths[0], "encoder"), dataset, out, cross_fit)
     _tell(table)

@@ -39,7 +39,7 @@ def cross_fitted_chunks(
     encoders = [encoder, *_refits(encoder, frozen, dataset, blocks)]
     surroundings = encoder.surroundings(dataset)
     for views, log in chunks_with_past(dataset, encoder):
-        chosen = _encoder_of(views["time_ms"].to_numpy(), views["split"], blocks)
+        chosen = model_of_rows(views["time_ms"].to_numpy(), views["split"], blocks)
         for number in np.unique(chosen):
             part = views.filter(pl.Series(chosen == number))
             yield part, encoders[number].predict(part, log, surroundings)
@@ -54,7 +54,7 @@ def cross_fitted_rooms(
     :raises DataError: the encoder was fitted on another dataset, or there are fewer train rooms than folds.
     """
     blocks = room_blocks_of(rooms, folds)
-    chosen = _encoder_of(_begun(rooms), rooms.frame["split"], blocks)
+    chosen = model_of_rows(_begun(rooms), rooms.frame["split"], blocks)
     scores = np.full(len(chosen), np.nan, np.float32)
     for number, one in enumerate([encoder, *_refits(encoder, frozen, rooms.dataset, blocks)]):
         scores[chosen == number] = one.predict(rooms, rooms.dataset)[chosen == number]
@@ -114,9 +114,9 @@ def _refits(
             yield encoder.fit(config, dataset, Path(folder), block)[0]
 
 
-def _encoder_of(
+def model_of_rows(
     times: npt.NDArray[np.integer], splits: pl.Series, blocks: Sequence[Withheld]
 ) -> npt.NDArray[np.integer]:
-    """(V,) 0 = the full encoder, 1 + k = the refit without block k."""
+    """(V,) 0 = the model fitted on all of train, 1 + k = the refit without block k."""
     block = np.searchsorted([block.from_ms for block in blocks], times, side="right")
     return np.where((splits == "train").to_numpy(), block, 0)
