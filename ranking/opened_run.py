@@ -1,0 +1,91 @@
+"""A ranker's run ready to predict: its settings, what it fitted on train, and its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from ranking.batching import RankingStream
+from ranking.rankers import find_ranker
+from ranking.rankers.config import RankerConfig
+from ranking.training.model import RankerModel, build_ranker
+from ranking.training.ranker_data import RankerData
+from ranking.training.ranker_fit import WEIGHTS
+from ranking.training.ranker_run import file_hash
+from segrec.records import DataError, DatasetFolder, RunFolder, ScoreTable, Split
+
+
+@dataclass(frozen=True)
+class OpenedRun:
+    """A finished run on impressions."""
+
+    run: RunFolder
+    config: RankerConfig
+    data: RankerData
+    scores: ScoreTable | None
+    "What the run was trained with, or the table given instead."
+
+    @classmethod
+    def of(cls, run: RunFolder | Path | str, scores: ScoreTable | None = None) -> OpenedRun:
+        """Opens what `segrec rank` left.
+
+        :param scores: another score table than the run's own: a placebo, or the scores of another dataset.
+        :raises DataError: not a ranker's run on impressions, or a score table that is missing or has changed.
+        """
+        run = run if isinstance(run, RunFolder) else RunFolder.open(run, "ranker")
+        if run.meta.rows == "segments":
+            raise DataError(
+                run.path, "was trained on segments, not on impressions",
+                fix="measure it with `segrec evaluate highlight`",
+            )  # fmt: skip
+        config = find_ranker(run.meta.name).config.of(run.config)
+        table = scores if scores is not None else _own_scores(run)
+        return cls(run, config, RankerData.load(run.path, config, table), table)
+
+    def stream(self, dataset: DatasetFolder, splits: Sequence[Split], *, labelled: bool = True) -> RankingStream:
+        """Batches of the rows of `splits` that have the run's label; of all their rows where `labelled` is False.
+
+        :raises DataError: features that the dataset lacks, scores of another dataset or fitted on these rows.
+        """
+        if self.scores is not None:
+            # Of all rows together, those of train are no test: how their scores were made was told when training.
+            for split in [split for split in splits if split != "train"] or splits:
+                self.scores.check_usable(dataset, split)
+        return self.data.stream(dataset, splits, self.config, labelled=labelled)
+
+    def model(self, dense_names: list[str]) -> RankerModel:
+        """The trained ranker on the CPU, in eval mode.
+
+        :param dense_names: columns of the dense matrix, as an impression source tells them.
+        :raises DataError: the run's weights are missing or of another ranker.
+        """
+        model = build_ranker(self.run.meta.name, self.config, self.data.features, dense_names, device="cpu")
+        _load_weights(model.module, self.run.path / WEIGHTS)
+        model.module.eval()
+        return model
+
+
+def _own_scores(run: RunFolder) -> ScoreTable | None:
+    if run.meta.scores is None:
+        return None
+    table = ScoreTable.open(run.meta.scores)
+    if file_hash(table.path) != run.meta.scores_hash:
+        raise DataError(
+            table.path, f"has changed since the run {run.path}", found=file_hash(table.path)[:12],
+            expected=(run.meta.scores_hash or "")[:12], fix="train again, or pass --scores",
+        )  # fmt: skip
+    return table
+
+
+def _load_weights(module: torch.nn.Module, file: Path) -> None:
+    try:
+        module.load_state_dict(load_file(file))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise DataError(
+            file, "does not hold this ranker's weights", found=" ".join(str(error).split())[:200], fix="train again"
+        ) from None
