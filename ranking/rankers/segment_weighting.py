@@ -42,7 +42,7 @@ class SegmentWeighting(nn.Module):
         slots = torch.arange(batch.scores.shape[1], device=batch.scores.device)
         valid_BS = slots[None] < batch.segments[:, None]
         x = self.backbone.embed(batch)
-        logits_BS = self._at_input(x, valid_BS) if self.at_input else self._at_head(x, len(slots))
+        logits_BS = self._at_input(x, valid_BS) if self.at_input else self._at_head(x, batch.scores.shape[1])
         return (self.weights(batch.scores, valid_BS) * logits_BS).masked_fill(~valid_BS, 0.0).sum(dim=1)
 
     def weights(self, scores_BS: Tensor, valid_BS: Tensor) -> Tensor:
