@@ -7,7 +7,7 @@ import numpy.typing as npt
 import polars as pl
 
 from ranking.encoded_rows import Bag
-from ranking.features import BagFeature, DenseFeature
+from ranking.feature_spec import BagFeature, DenseFeature
 from segrec.tables import MISSING, Vocabulary
 from segrec.tables.vocabulary import as_ids
 

@@ -14,7 +14,7 @@ import polars as pl
 from ranking.column_values import bag_codes, days, flat_bags, id_values, log_age, numbers, transformed
 from ranking.encoded_rows import EncodedRows
 from ranking.feature_fitting import fit_edges, fit_scaling, fit_vocabulary, frequent, train_sides, train_vocabulary
-from ranking.features import KEY_OF, BagFeature, FeatureSpec, IdFeature, Side
+from ranking.feature_spec import KEY_OF, BagFeature, FeatureSpec, IdFeature, Side
 from ranking.row_context import RowContext
 from segrec.records import KEY, DataError, DatasetFolder, scan_parquet
 from segrec.tables import MISSING, Vocabulary

@@ -15,7 +15,7 @@ from ranking.column_values import (
     transform,
     transformed,
 )
-from ranking.features import KEY_OF, BagFeature, DenseFeature, IdFeature, Side
+from ranking.feature_spec import KEY_OF, BagFeature, DenseFeature, IdFeature, Side
 from ranking.row_context import RowContext
 from segrec.records import DatasetFolder
 from segrec.tables import Vocabulary

@@ -1,24 +1,28 @@
-"""The feature spec: which columns a ranker sees, as ids, bags or dense values, and what a missing value means."""
+"""From a dataset to the feature spec: which of its columns a ranker sees, and as what."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Literal
 
 import polars as pl
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
+from ranking.feature_spec import (
+    BagFeature,
+    DenseFeature,
+    Feature,
+    FeatureSpec,
+    HistoryConfig,
+    IdFeature,
+    Missing,
+    Side,
+    Transform,
+)
+from ranking.history_features import sequence_features
 from ranking.row_context import ROOM_AGE, RowContext
 from segrec.records import Config, DataError, DatasetFolder
 from segrec.records.interactions import ID_COLUMNS, REQUIRED
-
-Missing = Literal["reject", "impute"]
-Side = Literal["impression", "user", "item"]
-Transform = Literal["none", "log1p", "log_age_days"]
-"log_age_days: log(1 + days from the column's date to the impression)."
-
-KEY_OF: dict[Side, str] = {"user": "user_id", "item": "item_id"}
 
 _MONTH_AVERAGE = re.compile(
     r"^month_average_|^(show|play|valid_play|long_time_play|short_time_play|complete_play)_(cnt|user_num)$"
@@ -31,79 +35,6 @@ _NEITHER = ("time_ms", "duration_ms", "split", "is_random", "segment")
 _ISO_DATE = r"^\d{4}-\d{2}-\d{2}"
 _SKEWED_AT = 30.0
 "A column of counts whose largest value is so many times its median is taken as log(1 + x)."
-
-
-class IdFeature(Config):
-    """One id a row, with an embedding of its own: code 0 = missing, 1 = unseen, known ids from 2 on."""
-
-    name: str
-    column: str
-    side: Side = "impression"
-    min_count: PositiveInt = 1
-    "Ids seen less often in train share the unseen row; counted in impressions, for side features in users or items."
-    buckets: PositiveInt | None = None
-    "Numeric columns: so many quantile buckets, fitted on train, are the ids."
-    missing: Missing = "impute"
-
-
-class BagFeature(Config):
-    """Several ids a row, pooled: a list column, or text with a separator."""
-
-    name: str
-    column: str
-    side: Side = "item"
-    separator: str = ","
-    min_count: PositiveInt = 1
-    missing: Missing = "impute"
-
-
-class DenseFeature(Config):
-    """A number, standardised by train's mean and deviation; `impute`: mean where missing, and an indicator column."""
-
-    name: str
-    column: str
-    side: Side = "impression"
-    transform: Transform = "none"
-    missing: Missing = "impute"
-
-
-class SequenceFeature(Config):
-    """What a user met before: one column of past events, oldest first; codes and table are those of `id_feature`."""
-
-    name: str
-    column: str
-    id_feature: str
-
-
-class HistoryConfig(Config):
-    """Past events of the impression's user, as of the impression."""
-
-    length: NonNegativeInt = 0
-    "Newest events kept; 0 = no histories."
-    columns: tuple[str, ...] = ("item_id", "author_id")
-    "Id features whose values the past events show."
-
-
-Feature = IdFeature | BagFeature | DenseFeature
-
-
-class FeatureSpec(Config):
-    """All features of a run; stored with it as features/spec.yaml."""
-
-    ids: tuple[IdFeature, ...]
-    bags: tuple[BagFeature, ...] = ()
-    dense: tuple[DenseFeature, ...] = ()
-    sequences: tuple[SequenceFeature, ...] = ()
-
-    @property
-    def coded(self) -> list[IdFeature | BagFeature]:
-        """Features with a table: ids, then bags."""
-        return [*self.ids, *self.bags]
-
-    @property
-    def all(self) -> list[Feature]:
-        """Ids, bags, dense."""
-        return [*self.ids, *self.bags, *self.dense]
 
 
 class FeatureConfig(Config):
@@ -135,7 +66,7 @@ class FeatureConfig(Config):
 def build_spec(dataset: DatasetFolder, config: FeatureConfig) -> FeatureSpec:
     """The features of `dataset` under `config`.
 
-    :raises DataError: a feature is unknown, tells the outcome or the future, or nothing is left.
+    :raises DataError: a feature is unknown, tells the outcome or the future, cannot be a history, or nothing is left.
     """
     known = _impression_features(dataset, config) + _side_features(dataset, config)
     known = _with_leaks(dataset, known, config)
@@ -147,10 +78,14 @@ def build_spec(dataset: DatasetFolder, config: FeatureConfig) -> FeatureSpec:
     ]
     if not any(isinstance(feature, IdFeature) for feature in kept):
         raise DataError(dataset.path, "no id feature is left", fix="keep at least one in features.only / without")
+    ids = (*(feature for feature in kept if isinstance(feature, IdFeature)), *_bucketed(kept, config.dense_buckets))
+    others = [feature for feature in kept if not isinstance(feature, IdFeature)]
     return FeatureSpec(
-        ids=(*(feature for feature in kept if isinstance(feature, IdFeature)), *_bucketed(kept, config.dense_buckets)),
-        bags=tuple(feature for feature in kept if isinstance(feature, BagFeature)),
-        dense=tuple(feature for feature in kept if isinstance(feature, DenseFeature)),
+        ids=ids,
+        bags=tuple(feature for feature in others if isinstance(feature, BagFeature)),
+        dense=tuple(feature for feature in others if isinstance(feature, DenseFeature)),
+        sequences=sequence_features(dataset, config.history, ids, others),
+        history=config.history,
     )
 
 

@@ -12,6 +12,7 @@ from segrec.records import Config
 from segrec.tables.specs import TableOptimizer, TableSpec, TableType
 
 DENSE_BUCKETS = 10
+HISTORY_LENGTH = 50
 
 
 class ScoresConfig(Config):
@@ -80,3 +81,10 @@ def bucketed(features: FeatureConfig) -> FeatureConfig:
     """With dense columns as ids of DENSE_BUCKETS buckets too, unless `dense_buckets` says otherwise."""
     chosen = features.dense_buckets
     return features.model_copy(update={"dense_buckets": DENSE_BUCKETS if chosen is None else chosen})
+
+
+def with_history(features: FeatureConfig, length: int = HISTORY_LENGTH) -> FeatureConfig:
+    """With histories of `length` events, unless `history.length` says otherwise."""
+    chosen = features.history.length
+    history = features.history.model_copy(update={"length": length if chosen is None else chosen})
+    return features.model_copy(update={"history": history})

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ranking.column_values import quantile_edges
 from ranking.feature_encoding import FittedFeatures, RowEncoder
-from ranking.features import BagFeature, DenseFeature, FeatureSpec, IdFeature
+from ranking.feature_spec import BagFeature, DenseFeature, FeatureSpec, IdFeature
 from segrec.records import DataError
 
 HOUR = 3_600_000

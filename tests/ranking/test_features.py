@@ -3,7 +3,8 @@
 import polars as pl
 import pytest
 
-from ranking.features import BagFeature, DenseFeature, FeatureConfig, FeatureSpec, IdFeature, build_spec
+from ranking.feature_spec import BagFeature, DenseFeature, FeatureSpec, IdFeature
+from ranking.features import FeatureConfig, build_spec
 from segrec.records import ConfigError, DataError
 
 ROWS = pl.DataFrame(

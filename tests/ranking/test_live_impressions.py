@@ -6,7 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from ranking.cli import build_app
-from ranking.features import DenseFeature, FeatureConfig, IdFeature, build_spec
+from ranking.feature_spec import DenseFeature, IdFeature
+from ranking.features import FeatureConfig, build_spec
 from ranking.labels import fit_label, note_of
 from ranking.outcomes import Outcomes
 from ranking.placebos import PLACEBOS
