@@ -8,7 +8,6 @@ FROZEN/MANIFEST.json      sha256 of each file above; its own sha256 is the conte
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from segrec.records import DataError, Split
+from segrec.records import DataError, Split, check_folder, file_hash, folder_hashes
 
 _CONFIG, _TENSORS, _FRAMES, _MANIFEST = "config.json", "tensors.safetensors", "frames", "MANIFEST.json"
 
@@ -68,16 +67,19 @@ class FrozenEncoder:
         if not manifest.is_file():
             raise DataError(folder, f"is not a frozen encoder ({_MANIFEST} is missing)", fix="fit it with `segrec fit`")
         listed = _read_manifest(manifest)
-        found = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()} - {_MANIFEST}
-        for name in sorted(found - listed.keys()):
-            raise DataError(folder / name, "is not in the manifest", fix="remove it, or fit the encoder again")
-        for name, expected in listed.items():
-            _check(folder / name, expected)
+        check_folder(
+            folder,
+            listed,
+            manifest=_MANIFEST,
+            what="the frozen encoder",
+            after="freezing",
+            again="fit the encoder again",
+        )
         try:
             meta = FrozenMeta.model_validate_json((folder / _CONFIG).read_text(encoding="utf-8"))
         except ValidationError as error:
             raise DataError(folder / _CONFIG, "does not parse", found=" ".join(str(error).split())[:200]) from None
-        return cls(folder, meta, _sha256(manifest))
+        return cls(folder, meta, file_hash(manifest))
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
@@ -103,8 +105,7 @@ def freeze(
     save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, folder / _TENSORS)
     for name, frame in frames.items():
         frame.write_parquet(folder / _FRAMES / f"{name}.parquet", compression="zstd")
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
-    manifest = {file.relative_to(folder).as_posix(): _sha256(file) for file in files}
+    manifest = folder_hashes(folder)
     (folder / _MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     return FrozenEncoder.open(folder)
 
@@ -117,19 +118,3 @@ def _read_manifest(file: Path) -> dict[str, str]:
     if not isinstance(listed, dict) or not {_CONFIG, _TENSORS} <= listed.keys():
         raise DataError(file, "is not a manifest of a frozen encoder", fix="fit the encoder again")
     return {str(name): str(value) for name, value in listed.items()}
-
-
-def _check(file: Path, expected: str) -> None:
-    if not file.is_file():
-        raise DataError(file, "is missing from the frozen encoder", fix="fit the encoder again")
-    found = _sha256(file)
-    if found != expected:
-        raise DataError(
-            file, "was changed after freezing", found=f"sha256 {found[:12]}", expected=expected[:12],
-            fix="restore the file, or fit the encoder again",
-        )  # fmt: skip
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -3,6 +3,7 @@
 from segrec.records.config import Config
 from segrec.records.dataset_folder import DatasetFolder, DatasetMeta, Rate, SplitRule, scan_parquet
 from segrec.records.errors import ConfigError, DataError, SegrecError
+from segrec.records.hashes import check_folder, file_hash, folder_hashes
 from segrec.records.interactions import KEY, SPLITS, Split, exit_segment, segment_count, skip_views
 from segrec.records.metric_rows import MetricRow, read_metric_rows, write_metric_rows
 from segrec.records.outputs import new_file, new_folder, partial_folder
@@ -30,7 +31,10 @@ __all__ = [
     "Split",
     "SplitRule",
     "VectorsMeta",
+    "check_folder",
     "exit_segment",
+    "file_hash",
+    "folder_hashes",
     "new_file",
     "new_folder",
     "new_run",

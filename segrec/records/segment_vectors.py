@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from segrec.records.errors import DataError
+from segrec.records.hashes import file_hash
 
 VectorType = Literal["float16", "float32"]
 
@@ -81,7 +81,7 @@ def write_segment_vectors(
     folder.mkdir(parents=True, exist_ok=True)
     _write_index(folder, index)
     _write_matrix(folder, chunks, index.height, dim, np.dtype(dtype))
-    meta = VectorsMeta(dim=dim, rows=index.height, dtype=dtype, model=model, sha256=_sha256(folder / "vectors.npy"))
+    meta = VectorsMeta(dim=dim, rows=index.height, dtype=dtype, model=model, sha256=file_hash(folder / "vectors.npy"))
     (folder / "vectors.json").write_text(json.dumps(meta.model_dump(), indent=1) + "\n", encoding="utf-8")
     return meta
 
@@ -118,8 +118,3 @@ def _write_matrix(
             done += len(chunk)
     if done != rows:
         raise DataError(folder, "fewer vectors than index rows", found=done, expected=rows)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
