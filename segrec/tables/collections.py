@@ -15,7 +15,7 @@ from segrec.tables.specs import TableSpec, check_names
 from segrec.tables.starting import start_tables
 
 _C = TypeVar("_C", bound=torch.nn.Module)
-_DATA_TYPES = {"fp32": DataType.FP32, "fp16": DataType.FP16}
+_DATA_TYPES = {"fp32": DataType.FP32, "fp16": DataType.FP16, "bf16": DataType.BF16, "int8": DataType.INT8}
 _POOLINGS = {"sum": PoolingType.SUM, "mean": PoolingType.MEAN}
 
 

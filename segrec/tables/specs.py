@@ -10,10 +10,27 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 from segrec.records import Config, ConfigError
 
 Pooling = Literal["none", "sum", "mean"]
-TableType = Literal["fp32", "fp16"]
+TableType = Literal["fp32", "fp16", "bf16", "int8"]
 TableOptimizer = Literal["rowwise_adagrad", "adagrad", "sgd", "adam"]
+TableMemory = Literal["device", "host", "uvm_caching"]
+ShardingKind = Literal[
+    "table_wise", "row_wise", "column_wise", "table_row_wise", "table_column_wise", "grid_shard", "data_parallel"
+]
+Eviction = Literal["lfu", "lru"]
 
 _STATE_BYTES_PER_VALUE: dict[TableOptimizer, int] = {"rowwise_adagrad": 0, "adagrad": 4, "sgd": 0, "adam": 8}
+_BYTES_PER_VALUE: dict[TableType, int] = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
+_INT8_ROW_BYTES = 8
+"Scale and bias of an int8 row."
+
+
+class ManagedRows(Config):
+    """Rows that are given to ids as they come (see `ManagedIds`)."""
+
+    eviction: Eviction = "lru"
+    "Which ids lose their rows to new ones: the least often (lfu) or least recently seen."
+    every: PositiveInt = 8
+    "Steps between two rounds in which new ids get rows; sorting the rows costs more than a step of a large table."
 
 
 class TableSpec(Config):
@@ -40,6 +57,14 @@ class TableSpec(Config):
     "Added to Adagrad's root: with a large one, rows seen once or twice move little (as under SGD)."
     weight_decay: NonNegativeFloat = 0.0
     "L2 on the rows that a batch touches: `rowwise_adagrad` and `adam` on CUDA only."
+    managed: ManagedRows | None = None
+    "Ids come and go; None: codes are rows, from a vocabulary or a hash."
+    memory: TableMemory = "device"
+    "CUDA: the device's memory, the host's, or the host's behind a cache on the device."
+    cache_share: Annotated[float, Field(gt=0, le=1)] = 0.2
+    "uvm_caching: rows that the cache on the device holds, as a share of the table."
+    sharding: tuple[ShardingKind, ...] = ()
+    "Ways that the plan may cut the table; empty = all."
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -54,9 +79,10 @@ class TableSpec(Config):
     @property
     def bytes(self) -> int:
         """Memory of the whole table with its optimizer's state."""
-        width = 4 if self.dtype == "fp32" else 2
-        rowwise = 4 if self.optimizer == "rowwise_adagrad" else 0
-        return self.rows * (self.dim * (width + _STATE_BYTES_PER_VALUE[self.optimizer]) + rowwise)
+        of_row = 4 if self.optimizer == "rowwise_adagrad" else 0
+        of_row += _INT8_ROW_BYTES if self.dtype == "int8" else 0
+        of_value = _BYTES_PER_VALUE[self.dtype] + _STATE_BYTES_PER_VALUE[self.optimizer]
+        return self.rows * (self.dim * of_value + of_row)
 
 
 def check_names(specs: Sequence[TableSpec]) -> None:
@@ -88,6 +114,14 @@ def check_supported(specs: Sequence[TableSpec], device_type: str) -> None:
                 f"table {spec.name!r}: weight_decay {spec.weight_decay} would be ignored by the kernel of "
                 f"{spec.optimizer!r} on {device_type}; set it to 0 and add the squared looked-up rows to the loss"
             )
+        for field, value, instead in (
+            ("dtype", spec.dtype if spec.dtype in ("bf16", "int8") else None, "fp32 or fp16"),
+            ("memory", spec.memory if spec.memory != "device" else None, "device"),
+        ):
+            if value is not None and device_type != "cuda":
+                raise ConfigError(
+                    f"table {spec.name!r}: {field} {value!r} needs CUDA (found device: {device_type}); use {instead}"
+                )
 
 
 def _first_repeated(names: Iterable[str]) -> str | None:

@@ -55,6 +55,11 @@ class Vocabulary:
         """Rows that a table needs: known ids plus missing and unseen."""
         return len(self.ids) + FIRST_KNOWN
 
+    @property
+    def missing(self) -> int:
+        """The code of a missing id."""
+        return MISSING
+
     def encode(self, values: pl.Series) -> npt.NDArray[np.int64]:
         """Codes (n,): 0 missing (null), 1 unseen, 2 .. size - 1 known.
 

@@ -21,7 +21,7 @@ def spec(**changes: object) -> TableSpec:
         ({"features": ()}, "table 'item' has no feature"),
         ({"features": ("a", "a")}, r"names a feature twice \(a, a\)"),
         ({"name": "a.b"}, "field 'name'"),
-        ({"dtype": "bf16"}, "field 'dtype'"),
+        ({"dtype": "fp8"}, "field 'dtype'"),
         ({"optimizer": "lamb"}, "field 'optimizer'"),
         ({"init_std": 0.1, "init_uniform": 0.1}, "sets both init_std and init_uniform; keep one"),
         ({"lr": 0.1}, "unknown field 'lr'"),
@@ -38,6 +38,7 @@ def test_bad_specs_are_one_line(changes: dict[str, object], message: str) -> Non
     [
         ({}, 10 * (4 * 4 + 4)),
         ({"dtype": "fp16"}, 10 * (4 * 2 + 4)),
+        ({"dtype": "int8"}, 10 * (4 + 8 + 4)),
         ({"optimizer": "adagrad"}, 10 * (4 * 4 + 4 * 4)),
         ({"optimizer": "sgd"}, 10 * 4 * 4),
         ({"optimizer": "adam"}, 10 * (4 * 4 + 2 * 4 * 4)),
@@ -62,6 +63,10 @@ def test_names_and_features_of_one_collection_are_unique() -> None:
     [
         ({"optimizer": "adam"}, r"optimizer 'adam' .* needs CUDA \(found device: cpu\); on CPU use rowwise_adagrad"),
         ({"weight_decay": 0.1}, "weight_decay 0.1 would be ignored by the kernel of 'rowwise_adagrad' on cpu"),
+        ({"dtype": "bf16"}, "table .item.: dtype .bf16. needs CUDA .*; use fp32 or fp16"),
+        ({"dtype": "int8"}, "table .item.: dtype .int8. needs CUDA"),
+        ({"memory": "host"}, "table .item.: memory .host. needs CUDA .*; use device"),
+        ({"memory": "uvm_caching"}, "memory .uvm_caching. needs CUDA"),
     ],
 )
 def test_what_the_cpu_cannot_do_is_said(changes: dict[str, object], message: str) -> None:
