@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import multiprocessing
 import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,6 +47,15 @@ class Part:
             list(pool.map(self._run, calls))
         return [call.makes for call in calls]
 
+    def many(self, calls: Sequence[Call]) -> list[Path]:
+        """As `all_of`, for hundreds of small calls: `jobs` processes of one thread each start once and stay."""
+        missing = [call for call in calls if not call.makes.exists()]
+        self.commands += [self._shown(call) for call in calls]
+        with ProcessPoolExecutor(self.jobs, multiprocessing.get_context("spawn"), initializer=one_thread) as pool:
+            for call, seconds in zip(missing, pool.map(run_here, missing), strict=True):
+                print(f"$ {self._shown(call)}  # {seconds:.0f} s", flush=True)
+        return [call.makes for call in calls]
+
     def finish(self, rows: dict[str, Path], keep: Callable[[Row], bool] | None = None) -> None:
         """Writes results/NAME.json with the rows over seeds, those that `keep` wants."""
         wanted = keep or quoted
@@ -52,14 +64,35 @@ class Part:
         write_result(self.name, commands=self.commands, seeds=SEEDS, seconds=seconds, rows=kept)
 
     def _run(self, call: Call) -> None:
-        command = [sys.executable, "-m", "ranking.cli", *map(str, call.words), "--out", str(call.makes)]
-        shown = shlex.join(["segrec", *command[3:]]).replace(str(self.work), "WORK")
-        if self.samples is not None:
-            shown = shown.replace(str(self.samples), "SAMPLES")
-        self.commands.append(shown)
+        self.commands.append(self._shown(call))
         if not call.makes.exists():
-            print(f"$ {shown}", flush=True)
-            subprocess.run(command, check=True)
+            print(f"$ {self.commands[-1]}", flush=True)
+            subprocess.run([sys.executable, "-m", "ranking.cli", *_words(call)], check=True)
+
+    def _shown(self, call: Call) -> str:
+        shown = shlex.join(["segrec", *_words(call)]).replace(str(self.work), "WORK")
+        return shown if self.samples is None else shown.replace(str(self.samples), "SAMPLES")
+
+
+def _words(call: Call) -> list[str]:
+    return [*map(str, call.words), "--out", str(call.makes)]
+
+
+def one_thread() -> None:
+    """Of a worker: calls side by side must not fight for the cores."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def run_here(call: Call) -> float:
+    """Runs one call in this process, silently; gives its seconds."""
+    from ranking.cli import build_app
+
+    start = time.perf_counter()
+    with contextlib.redirect_stdout(io.StringIO()):
+        build_app()(_words(call), standalone_mode=False)
+    return time.perf_counter() - start
 
 
 def quoted(row: Row) -> bool:
