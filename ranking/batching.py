@@ -23,7 +23,7 @@ class RankingBatch(Pipelineable):  # type: ignore[misc]
     """B impressions; TorchRec's pipeline can prefetch it."""
 
     sparse: KeyedJaggedTensor
-    "Codes of ids and bags, by feature name."
+    "Codes of ids, bags and sequences, by feature name."
     dense: Tensor
     "(B, D) float32."
     labels: Tensor
@@ -69,9 +69,9 @@ class RankingBatch(Pipelineable):  # type: ignore[misc]
 
 
 def make_batch(rows: EncodedRows, names: tuple[str, ...], global_rows: int, max_segments: int) -> RankingBatch:
-    """A batch of `rows`; `names` = ids, then bags, in the order of the codes."""
+    """A batch of `rows`; `names` = ids, then bags, in the order of the codes, then sequences."""
     count = rows.rows
-    bags = [rows.bags[name] for name in names[len(rows.ids) :]]
+    bags = [rows.bag(name) for name in names[len(rows.ids) :]]
     values = np.concatenate([rows.ids.reshape(-1), *(bag[0] for bag in bags)])
     lengths = np.concatenate([np.ones(rows.ids.size, dtype=np.int64), *(np.diff(bag[1]) for bag in bags)])
     sparse = KeyedJaggedTensor(
@@ -147,12 +147,30 @@ class RankingStream:
     def in_order(self) -> Iterator[tuple[pl.DataFrame, RankingBatch]]:
         """(keys, batch) of all rows, oldest day first, unshuffled and whole on each process: for predictions."""
         for place, piece in enumerate(self.source.pieces):
-            keys = self.source.keys(piece)
-            encoded = self._encoded(place)
-            for start in range(0, piece.kept, self._batch_size):
-                places = np.arange(start, min(start + self._batch_size, piece.kept))
-                batch = make_batch(encoded.take(places), self.source.names, len(places), self._max_segments)
-                yield keys[start : start + len(places)], batch
+            keys, start = self.source.keys(piece), 0
+            for batch in self.piece_batches(place):
+                yield keys[start : start + batch.rows], batch
+                start += batch.rows
+
+    def piece_batches(self, place: int) -> Iterator[RankingBatch]:
+        """Batches of one piece in its order."""
+        encoded = self._encoded(place)
+        for start in range(0, encoded.rows, self._batch_size):
+            places = np.arange(start, min(start + self._batch_size, encoded.rows))
+            yield make_batch(encoded.take(places), self.source.names, len(places), self._max_segments)
+
+    def batches_of(self, rows: int) -> int:
+        """Number of batches that so many rows of one piece make."""
+        return -(-rows // self._batch_size)
+
+    def empty_batch(self) -> RankingBatch:
+        """No row: what a process goes on with when only others have rows left."""
+        nothing = self._encoded(0).take(np.zeros(0, dtype=np.int64))
+        return make_batch(nothing, self.source.names, 1, self._max_segments)
+
+    def keys(self) -> pl.DataFrame:
+        """Keys and labels of all rows, oldest day first."""
+        return pl.concat([self.source.keys(piece) for piece in self.source.pieces])
 
     def encoded(self) -> Iterator[EncodedRows]:
         """All rows piece by piece, oldest day first."""

@@ -10,6 +10,7 @@ import typer
 import ranking.commands
 import segrec.commands
 from segrec.records.errors import SegrecError
+from segrec.torchrun import run_together, under_torchrun
 
 
 def build_app() -> typer.Typer:
@@ -29,9 +30,12 @@ def build_app() -> typer.Typer:
 
 
 def main() -> None:
-    """Runs the command line; bad input becomes one line on stderr and exit code 2."""
+    """Runs the command line; bad input becomes one line on stderr and exit code 2. Under torchrun all processes do."""
     # A notice of torch to its own callers, printed whenever TorchRec traces a module; users can do nothing about it.
     logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
+    if under_torchrun():
+        run_together(build_app())
+        return
     try:
         build_app()()
     except SegrecError as error:

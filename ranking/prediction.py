@@ -7,8 +7,9 @@ from pathlib import Path
 import polars as pl
 
 from ranking.opened_run import OpenedRun
-from ranking.training.ranker_fit import predicted
+from ranking.training.shared_prediction import predicted
 from segrec.records import KEY, DatasetFolder, RunFolder, ScoreTable, Split
+from segrec.tables import join_processes
 
 
 def predict(
@@ -25,11 +26,16 @@ def predict(
     """
     opened = OpenedRun.of(run, scores)
     stream, device = opened.stream(dataset, [split]), opened.config.torch_device()
+    join_processes(device)
     found = predicted(opened.model(stream.source.dense_names).module.to(device), stream, device)
     seen = opened.data.features.seen
-    return found.keys.select(KEY).with_columns(
-        pl.Series("label", found.labels.astype("int8")),
-        pl.Series("prediction", found.probabilities),
-        pl.col("user_id").is_in(seen["user_id"].ids.implode()).alias("user_warm"),
-        pl.col("item_id").is_in(seen["item_id"].ids.implode()).alias("item_warm"),
+    return (
+        stream.keys()
+        .select(KEY)
+        .with_columns(
+            pl.Series("label", found.labels.astype("int8")),
+            pl.Series("prediction", found.probabilities),
+            pl.col("user_id").is_in(seen["user_id"].ids.implode()).alias("user_warm"),
+            pl.col("item_id").is_in(seen["item_id"].ids.implode()).alias("item_warm"),
+        )
     )

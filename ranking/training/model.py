@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ranking.batching import RankingBatch
 from ranking.feature_encoding import FittedFeatures
 from ranking.layers import RankerInputs, SequenceInput
 from ranking.layers.feature_embedding import one_table_each, with_sequences
@@ -71,9 +70,3 @@ def build_ranker(
     with torch.no_grad():
         ranker.head.bias.fill_(torch.logit(torch.tensor(positive_rate)).item())
     return RankerModel(module, ranker.specs)
-
-
-def logits_of(module: nn.Module, batch: RankingBatch, device: torch.device) -> torch.Tensor:
-    """Logits (B,) of a batch, moved to `device` first."""
-    logits: torch.Tensor = module(batch.to(device, non_blocking=True))
-    return logits

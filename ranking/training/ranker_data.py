@@ -44,6 +44,11 @@ class RankerData:
         rates = fit_label_rates(dataset, encoder, label, config.features)
         return cls(features, label, rates, scores)
 
+    def saved(self, folder: Path) -> RankerData:
+        """Itself, after `save`."""
+        self.save(folder)
+        return self
+
     def save(self, folder: Path) -> None:
         """Writes features/, label.yaml and score_scaling.json."""
         self.features.save(folder / "features")

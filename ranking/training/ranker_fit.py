@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-import polars as pl
 import torch
 from safetensors.torch import save_file
 from torch import nn
@@ -17,9 +15,11 @@ from torchrec.optim.optimizers import in_backward_optimizer_filter
 from ranking.batching import RankingBatch, RankingStream
 from ranking.labels import AnyLabel, RateLabel
 from ranking.rankers.config import RankerConfig
-from ranking.training.loss import binary_cross_entropy, mean_cross_entropy
-from ranking.training.model import build_ranker, logits_of
+from ranking.training.loss import mean_cross_entropy
+from ranking.training.model import build_ranker
 from ranking.training.ranker_data import RankerData
+from ranking.training.shared_prediction import Predicted, predicted
+from ranking.training.trained_ranker import RANKER, TrainedRanker
 from segrec.fitting import FitResult, Fittable, fit
 from segrec.metrics.auc import auc
 from segrec.metrics.log_loss import log_loss
@@ -29,33 +29,6 @@ from segrec.tables import Vocabulary, distribute, rank, whole_state
 WEIGHTS = "model.safetensors"
 
 
-@dataclass(frozen=True)
-class Predicted:
-    """A module's answers for all rows of a stream."""
-
-    keys: pl.DataFrame
-    probabilities: npt.NDArray[np.float64]
-    "(n,)"
-    labels: npt.NDArray[np.float32]
-    "(n,), or empty where the stream has none."
-    weights: npt.NDArray[np.float32] | None
-
-
-@torch.no_grad()
-def predicted(module: nn.Module, stream: RankingStream, device: torch.device) -> Predicted:
-    """Probabilities of all rows of a stream, oldest day first; the module in eval mode."""
-    labels, logits, keys, weights = [], [], [], []
-    for key, batch in stream.in_order():
-        logits.append(logits_of(module, batch, device).float().cpu())
-        labels.append(batch.labels)
-        keys.append(key)
-        if batch.weights is not None:
-            weights.append(batch.weights)
-    probabilities = torch.sigmoid(torch.cat(logits).double()).numpy()
-    known = torch.cat(weights).numpy() if weights else None
-    return Predicted(pl.concat(keys), probabilities, torch.cat(labels).numpy(), known)
-
-
 def fit_ranker(
     name: str, dataset: DatasetFolder, data: RankerData, config: RankerConfig, folder: Path
 ) -> tuple[nn.Module, FitResult]:
@@ -63,15 +36,16 @@ def fit_ranker(
     device = config.torch_device()
     train, valid = data.stream(dataset, ["train"], config), data.stream(dataset, ["valid"], config)
     model = build_ranker(name, config, data.features, train.source.dense_names, positive_rate=data.label.rate)
-    module = distribute(model.module, model.tables, config.seed, device)
+    module = distribute(TrainedRanker(model.module), model.tables, config.seed, device)
     dense = [weight for _, weight in in_backward_optimizer_filter(module.named_parameters()) if weight.requires_grad]
 
     def loss(batch: RankingBatch) -> torch.Tensor:
-        moved = batch.to(device, non_blocking=True)
-        return binary_cross_entropy(module(moved), moved.labels, batch.global_rows, moved.weights)
+        lost: torch.Tensor = module(batch.to(device, non_blocking=True))[0]
+        return lost
 
     def validate() -> dict[str, float]:
-        return valid_metrics(predicted(module, valid, device), data.label)
+        found = predicted(answers_of(module), valid, device)
+        return valid_metrics(found, data.label) if rank() == 0 else {}
 
     fittable: Fittable[RankingBatch] = Fittable(
         module=module,
@@ -84,9 +58,20 @@ def fit_ranker(
     result = fit(fittable, train, config, folder)
     state = whole_state(module)
     if rank() == 0:
-        save_file({key: value.contiguous() for key, value in state.items()}, folder / WEIGHTS)
+        plain = {key.removeprefix(RANKER): value.contiguous() for key, value in state.items()}
+        save_file(plain, folder / WEIGHTS)
         _write_id_counts(folder / "id_counts.json", {"train": train, "valid": valid})
     return module, result
+
+
+def answers_of(module: nn.Module) -> Callable[[RankingBatch], torch.Tensor]:
+    """Logits of a batch by a (distributed) TrainedRanker, for `predicted`."""
+
+    def logits(batch: RankingBatch) -> torch.Tensor:
+        answered: torch.Tensor = module(batch)[1]
+        return answered
+
+    return logits
 
 
 def valid_metrics(found: Predicted, label: AnyLabel) -> dict[str, float]:

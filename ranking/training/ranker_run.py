@@ -15,6 +15,7 @@ from ranking.training.model import needs_scores, weighted
 from ranking.training.ranker_data import RankerData
 from ranking.training.ranker_fit import fit_ranker
 from segrec.fitting import FitResult
+from segrec.fitting.shared_run import made_once, shared_run
 from segrec.records import (
     ConfigError,
     DatasetFolder,
@@ -22,10 +23,10 @@ from segrec.records import (
     RunFolder,
     RunMeta,
     ScoreTable,
-    new_run,
     package_versions,
     write_metric_rows,
 )
+from segrec.tables import join_processes, rank
 
 
 def train_ranker(
@@ -48,12 +49,16 @@ def train_ranker(
     """
     find_ranker(name)
     _check_settings(dataset, config, scores)
+    join_processes(config.torch_device())
     meta = _run_meta(name, dataset, label, config, scores)
-    with new_run(out, meta, config.to_yaml(), overwrite=overwrite) as folder:
-        data = RankerData.fit(dataset, fit_label(dataset, label), config, scores)
-        data.save(folder)
+    with shared_run(out, meta, config.to_yaml(), overwrite=overwrite) as folder:
+        data = made_once(
+            lambda: RankerData.fit(dataset, fit_label(dataset, label), config, scores).saved(folder),
+            lambda: RankerData.load(folder, config, scores),
+        )
         _, result = fit_ranker(name, dataset, data, config, folder)
-        write_metric_rows(folder / "metrics.json", _metric_rows(meta, result, data.rows_of(dataset, "valid")))
+        if rank() == 0:
+            write_metric_rows(folder / "metrics.json", _metric_rows(meta, result, data.rows_of(dataset, "valid")))
     return RunFolder.open(out, "ranker"), result
 
 

@@ -14,20 +14,21 @@ from ranking.rankers.config import RankerConfig
 from ranking.segment_rows import write_segment_rows
 from ranking.training.model import weighted
 from ranking.training.ranker_data import RankerData
-from ranking.training.ranker_fit import fit_ranker, predicted
+from ranking.training.ranker_fit import answers_of, fit_ranker
+from ranking.training.shared_prediction import predicted
 from segrec.fitting import FitResult
+from segrec.fitting.shared_run import made_once, shared_run
 from segrec.records import (
     ConfigError,
     DatasetFolder,
     MetricRow,
     RunFolder,
     RunMeta,
-    new_run,
     package_versions,
     write_metric_rows,
 )
 from segrec.segments.rooms import Rooms
-from segrec.tables import rank
+from segrec.tables import join_processes, rank
 
 PREDICTIONS = "predictions.parquet"
 
@@ -53,15 +54,23 @@ def train_segment_ranker(
     find_ranker(name)
     _check_settings(config)
     Rooms.of(dataset).target(rate, shift)
+    join_processes(config.torch_device())
     meta = _run_meta(name, dataset, rate, shift, config)
-    with new_run(out, meta, config.to_yaml(), overwrite=overwrite) as folder, tempfile.TemporaryDirectory() as made:
+    with (
+        shared_run(out, meta, config.to_yaml(), overwrite=overwrite) as folder,
+        tempfile.TemporaryDirectory() as made,
+    ):
         rows = write_segment_rows(dataset, Path(made), rate=rate, shift=shift, leak=config.allow_leak)
-        label = fit_rate_label(rows, rate, weighted=config.weight_by_trials)
-        data = RankerData.fit(rows, label, config, None)
-        data.save(folder)
+        data = made_once(
+            lambda: RankerData.fit(
+                rows, fit_rate_label(rows, rate, weighted=config.weight_by_trials), config, None
+            ).saved(folder),
+            lambda: RankerData.load(folder, config, None),
+        )
         module, result = fit_ranker(name, rows, data, config, folder)
         _write_predictions(folder / PREDICTIONS, module, rows, data, config)
-        write_metric_rows(folder / "metrics.json", _metric_rows(meta, result, data.rows_of(rows, "valid")))
+        if rank() == 0:
+            write_metric_rows(folder / "metrics.json", _metric_rows(meta, result, data.rows_of(rows, "valid")))
     return RunFolder.open(out, "ranker"), result
 
 
@@ -76,10 +85,12 @@ def _write_predictions(
     file: Path, module: nn.Module, rows: DatasetFolder, data: RankerData, config: RankerConfig
 ) -> None:
     everything = data.stream(rows, ["train", "valid", "test"], config, labelled=False)
-    found = predicted(module.eval(), everything, config.torch_device())
+    found = predicted(answers_of(module.eval()), everything, config.torch_device())
     if rank() == 0:
-        scored = found.keys.select("item_id", "segment").with_columns(
-            pl.Series("score", found.probabilities, dtype=pl.Float32)
+        scored = (
+            everything.keys()
+            .select("item_id", "segment")
+            .with_columns(pl.Series("score", found.probabilities, dtype=pl.Float32))
         )
         scored.sort("item_id", "segment").write_parquet(file)
 

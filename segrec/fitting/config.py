@@ -31,20 +31,31 @@ class FitConfig(Config):
     "Steps between checkpoints; there is one at each validation anyway."
     keep_last: PositiveInt = 2
     "Newest checkpoints kept, beside the best one."
+    async_checkpoints: bool = True
+    "Checkpoints are written from a copy of the state while the training goes on; without the memory for one, it waits."
     clip_norm: PositiveFloat | None = None
     "Largest gradient norm of the dense part; null does not clip."
     log_every: PositiveInt = 50
     "Steps between log entries: the only moments at which the device is waited for."
 
     def torch_device(self) -> torch.device:
-        """The device that `device` stands for on this machine.
+        """The device that `device` stands for on this machine; under torchrun a CUDA device for each process.
 
         :raises ConfigError: "cuda" without a CUDA device.
         """
         import torch
+        from torch.distributed import get_node_local_rank, is_torchelastic_launched
 
-        if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        if self.device == "cuda" and not torch.cuda.is_available():
+        if self.device == "cpu" or (self.device == "auto" and not torch.cuda.is_available()):
+            return torch.device("cpu")
+        if not torch.cuda.is_available():
             raise ConfigError("device 'cuda' was asked for but torch sees no CUDA device; use device=cpu or auto")
-        return torch.device(self.device)
+        if not is_torchelastic_launched():
+            return torch.device("cuda")
+        number, devices = get_node_local_rank(), torch.cuda.device_count()
+        if number >= devices:
+            raise ConfigError(
+                f"process {number} of this machine has no CUDA device of its own (found: {devices}); start as many "
+                "processes as devices, or use device=cpu"
+            )
+        return torch.device("cuda", number)

@@ -20,12 +20,20 @@ def ensure_process_group(device: torch.device) -> None:
     """
     if dist.is_initialized():
         return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     if dist.is_torchelastic_launched():
         dist.init_process_group(backend)
     else:
         dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
     atexit.register(_leave)
+
+
+def join_processes(device: torch.device) -> None:
+    """Under torchrun: joins the other processes, unless that is done. A process started alone stays alone."""
+    if dist.is_torchelastic_launched():
+        ensure_process_group(device)
 
 
 def _leave() -> None:
@@ -55,6 +63,15 @@ def barrier() -> None:
     """Waits until all processes are here."""
     if world_size() > 1:
         dist.barrier()
+
+
+def all_agree(value: bool) -> bool:
+    """Whether `value` is True on all processes; all must call."""
+    if world_size() == 1:
+        return value
+    agreed = torch.tensor(int(value))
+    dist.all_reduce(agreed, dist.ReduceOp.MIN)
+    return bool(agreed)
 
 
 def everywhere(value: T) -> T:
