@@ -8,7 +8,7 @@ import polars as pl
 
 from ranking.encoded_rows import Bag
 from ranking.feature_spec import BagFeature, DenseFeature
-from segrec.tables import MISSING, Vocabulary
+from segrec.tables import MISSING, IdCodes
 from segrec.tables.vocabulary import as_ids
 
 
@@ -69,7 +69,7 @@ def lists_of(values: pl.Series, feature: BagFeature) -> pl.Series:
     return values if isinstance(values.dtype, pl.List) else values.cast(pl.String).str.split(feature.separator)
 
 
-def bag_codes(values: pl.Series, feature: BagFeature, vocabulary: Vocabulary) -> pl.Series:
+def bag_codes(values: pl.Series, feature: BagFeature, vocabulary: IdCodes) -> pl.Series:
     """Lists of codes, Int32; null for an empty bag."""
     exploded = lists_of(values, feature).rename("id").to_frame().with_row_index("row").explode("id", empty_as_null=True)
     codes = pl.Series("code", vocabulary.encode(id_values(exploded["id"])).astype(np.int32))

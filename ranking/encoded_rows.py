@@ -9,9 +9,11 @@ from typing import Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from ranking.event_windows import EventWindows
+
 T = TypeVar("T", bound=np.generic)
 
-Bag = tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]
+Bag = tuple[npt.NDArray[np.integer], npt.NDArray[np.int64]]
 "Values of all rows one after another, and offsets (n + 1,)."
 
 
@@ -19,8 +21,8 @@ Bag = tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]
 class EncodedRows:
     """n rows; `bags` and `scores` are jagged: (values, offsets)."""
 
-    ids: npt.NDArray[np.int32]
-    "(F, n), one line a feature."
+    ids: npt.NDArray[np.integer]
+    "(F, n), one line a feature; int32, int64 where some are keys of managed ids."
     bags: dict[str, Bag]
     dense: npt.NDArray[np.float32]
     "(n, D)"
@@ -33,14 +35,20 @@ class EncodedRows:
     "Per-segment scores; an empty row has none."
     segments: npt.NDArray[np.int32] | None = None
     "(n,) number of segments."
+    past: EventWindows | None = None
+    "Histories by reference; None where the spec has no sequence."
 
     @property
     def rows(self) -> int:
         """n"""
         return int(self.ids.shape[1])
 
-    def take(self, places: npt.NDArray[np.int64]) -> Self:
-        """The rows at `places`, in that order."""
+    def bag(self, name: str) -> Bag:
+        """Bag or sequence `name`; a sequence's codes are gathered now, a missing history is empty."""
+        return self.bags[name] if name in self.bags or self.past is None else self.past.bag(name)
+
+    def take(self, places: npt.NDArray[np.int64] | slice) -> Self:
+        """The rows at `places`, in that order; of a slice `start:stop` without a copy."""
         return type(self)(
             ids=self.ids[:, places],
             bags={name: take_jagged(bag, places) for name, bag in self.bags.items()},
@@ -50,6 +58,7 @@ class EncodedRows:
             spans=self.spans[places] if len(self.spans) else self.spans,
             scores=None if self.scores is None else take_jagged(self.scores, places),
             segments=None if self.segments is None else self.segments[places],
+            past=None if self.past is None else self.past.take(places),
         )
 
     @classmethod
@@ -69,14 +78,20 @@ class EncodedRows:
             segments=None
             if first.segments is None
             else np.concatenate([part.segments for part in parts if part.segments is not None]),
+            past=None
+            if first.past is None
+            else EventWindows.concatenated([part.past for part in parts if part.past is not None]),
         )
 
 
 def take_jagged(
-    jagged: tuple[npt.NDArray[T], npt.NDArray[np.int64]], places: npt.NDArray[np.int64]
+    jagged: tuple[npt.NDArray[T], npt.NDArray[np.int64]], places: npt.NDArray[np.int64] | slice
 ) -> tuple[npt.NDArray[T], npt.NDArray[np.int64]]:
     """Rows of a jagged array at `places`."""
     values, offsets = jagged
+    if isinstance(places, slice):
+        inside = offsets[places.start : places.stop + 1]
+        return values[inside[0] : inside[-1]], inside - inside[0]
     lengths = (offsets[1:] - offsets[:-1])[places]
     taken = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     where = np.arange(taken[-1]) + np.repeat(offsets[places] - taken[:-1], lengths)

@@ -13,11 +13,13 @@ import polars as pl
 
 from ranking.column_values import bag_codes, days, flat_bags, id_values, log_age, numbers, transformed
 from ranking.encoded_rows import EncodedRows
+from ranking.event_windows import EventCodes, EventWindows
 from ranking.feature_fitting import fit_edges, fit_scaling, fit_vocabulary, frequent, train_sides, train_vocabulary
 from ranking.feature_spec import KEY_OF, BagFeature, FeatureSpec, IdFeature, Side
+from ranking.histories import HistoryStore
 from ranking.row_context import RowContext
 from segrec.records import KEY, DataError, DatasetFolder, scan_parquet
-from segrec.tables import MISSING, Vocabulary
+from segrec.tables import MISSING, IdCodes, Vocabulary, id_codes
 
 COHORT_IDS = ("user_id", "item_id")
 "Ids whose presence in train makes a row warm."
@@ -28,8 +30,8 @@ class FittedFeatures:
     """What encoding needs, fitted on train rows only and stored with the run."""
 
     spec: FeatureSpec
-    vocabularies: dict[str, Vocabulary]
-    "By feature name; ids and bags without buckets."
+    vocabularies: dict[str, IdCodes]
+    "By feature name; ids and bags without buckets. Hashed and managed ones know their number of rows only."
     seen: dict[str, Vocabulary]
     "All of train's user_id (where rows have one) and item_id, however rare: what warm means."
     edges: dict[str, tuple[float, ...]]
@@ -51,10 +53,13 @@ class FittedFeatures:
         if not len(seen["item_id"].ids):
             raise DataError(dataset.path, "has no train row", fix="read it again with another split")
         sides = train_sides(dataset, seen)
-        vocabularies, edges = {}, {}
+        vocabularies: dict[str, IdCodes] = {}
+        edges = {}
         for feature in spec.coded:
             if isinstance(feature, IdFeature) and feature.buckets is not None:
                 edges[feature.name] = fit_edges(context, sides, feature)
+            elif feature.coding.ids != "vocabulary":
+                vocabularies[feature.name] = id_codes(feature.coding)
             elif feature.side == "impression" and isinstance(feature, IdFeature):
                 whole = seen.get(feature.column) or train_vocabulary(context, feature.column)
                 vocabularies[feature.name] = frequent(whole, feature.min_count)
@@ -75,7 +80,7 @@ class FittedFeatures:
         return [feature.name for feature in self.spec.dense] + imputed
 
     def save(self, folder: Path) -> None:
-        """Writes spec.yaml, scaling.json and one Parquet file a vocabulary."""
+        """Writes spec.yaml, scaling.json and one Parquet file a vocabulary (hashed and managed ids have none)."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "spec.yaml").write_text(self.spec.to_yaml(), encoding="utf-8")
         numbers = {"edges": self.edges, "scaling": self.scaling, "train_ms": self.train_ms}
@@ -84,7 +89,8 @@ class FittedFeatures:
         for kind, group in (("vocabularies", self.vocabularies), ("seen", self.seen)):
             (folder / kind).mkdir(exist_ok=True)
             for name, vocabulary in group.items():
-                vocabulary.to_frame().write_parquet(folder / kind / f"{name}.parquet", compression="zstd")
+                if isinstance(vocabulary, Vocabulary):
+                    vocabulary.to_frame().write_parquet(folder / kind / f"{name}.parquet", compression="zstd")
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -97,10 +103,10 @@ class FittedFeatures:
             ) from None
         spec = FeatureSpec.of(folder / "spec.yaml")
         edges = {name: tuple(values) for name, values in numbers["edges"].items()}
-        names = [feature.name for feature in spec.coded if feature.name not in edges]
+        coded = [feature for feature in spec.coded if feature.name not in edges]
         return cls(
             spec,
-            {name: _load_vocabulary(folder / "vocabularies" / f"{name}.parquet") for name in names},
+            {feature.name: _load_codes(folder / "vocabularies", feature) for feature in coded},
             {name: _load_vocabulary(folder / "seen" / f"{name}.parquet") for name in numbers.get("seen", COHORT_IDS)},
             edges,
             {name: (mean, deviation) for name, (mean, deviation) in numbers["scaling"].items()},
@@ -128,6 +134,8 @@ class RowEncoder:
                     dataset.path, f"interactions lack column {column!r}, which this run uses", found=", ".join(schema),
                     fix="read the source with it, or leave it out (features.without)",
                 )  # fmt: skip
+        self._past = self._history_store()
+        self._events = EventCodes({}, {}) if self._past is None else self._encoded_events(self._past)
 
     def encode(self, frame: pl.DataFrame) -> EncodedRows:
         """Codes and numbers of impressions, rows in the frame's order.
@@ -142,9 +150,42 @@ class RowEncoder:
         for feature in spec.all:
             if feature.missing == "reject":
                 self._refuse_missing(coded, feature.name)
-        ids = np.stack([coded[_coded_name(feature.name)].fill_null(MISSING).to_numpy() for feature in spec.ids])
+        ids = np.stack([self._filled(coded[_coded_name(feature.name)], feature) for feature in spec.ids])
         bags = {feature.name: flat_bags(coded[_coded_name(feature.name)]) for feature in spec.bags}
-        return EncodedRows(ids=ids, bags=bags, dense=self._dense(coded))
+        return EncodedRows(ids=ids, bags=bags, dense=self._dense(coded), past=self._windows(frame))
+
+    def _filled(self, codes: pl.Series, feature: IdFeature) -> npt.NDArray[np.integer]:
+        """(n,) codes, missing ones included; int64 where they are keys of managed ids, else int32."""
+        known = self.fitted.vocabularies.get(feature.name)
+        return codes.fill_null(MISSING if known is None else known.missing).to_numpy()
+
+    def _history_store(self) -> HistoryStore | None:
+        spec = self.fitted.spec
+        wanted = {sequence.id_feature for sequence in spec.sequences}
+        columns = [_event_column(feature) for feature in spec.ids if feature.name in wanted]
+        return HistoryStore.of(self._dataset, columns, spec.history.events) if columns else None
+
+    def _windows(self, frame: pl.DataFrame) -> EventWindows | None:
+        if self._past is None:
+            return None
+        start, end = self._past.windows(frame, self.fitted.spec.history)
+        return EventWindows(start, end, self._events)
+
+    def _encoded_events(self, store: HistoryStore) -> EventCodes:
+        """Codes of the store's events, as their id features code the same values."""
+        features = {feature.name: feature for feature in self.fitted.spec.ids}
+        places, codes = {}, {}
+        for sequence in self.fitted.spec.sequences:
+            feature = features[sequence.id_feature]
+            column = store.columns[_event_column(feature)]
+            if feature.side == "impression":
+                coded = self._id_codes(column.values, feature)
+            else:
+                key, side = KEY_OF[feature.side], self._sides[feature.side]
+                joined = column.values.rename(key).to_frame().join(side, on=key, how="left", maintain_order="left")
+                coded = joined[_coded_name(feature.name)]
+            places[sequence.name], codes[sequence.name] = column.places, self._filled(coded, feature)
+        return EventCodes(places, codes)
 
     def _dense(self, coded: pl.DataFrame) -> npt.NDArray[np.float32]:
         values, indicators = [], []
@@ -199,8 +240,10 @@ class RowEncoder:
 
     def _id_codes(self, values: pl.Series, feature: IdFeature) -> pl.Series:
         if feature.buckets is None:
-            codes = self.fitted.vocabularies[feature.name].encode(id_values(values))
-            return pl.Series(codes.astype(np.int32)).replace(MISSING, None)
+            vocabulary = self.fitted.vocabularies[feature.name]
+            encoded = pl.Series(vocabulary.encode(id_values(values)))
+            found = encoded.set(encoded == vocabulary.missing, None)
+            return found if feature.coding.ids == "managed" else found.cast(pl.Int32)
         known = numbers(values)
         codes = np.searchsorted(self.fitted.edges[feature.name], known.fill_null(0.0).to_numpy(), side="left") + 2
         return pl.Series(codes.astype(np.int32)).set(known.is_null(), None)
@@ -230,6 +273,17 @@ class RowEncoder:
 def _coded_name(feature: str) -> str:
     """Coded columns stand beside the keys, which may be features themselves."""
     return f"{feature} coded"
+
+
+def _load_codes(folder: Path, feature: IdFeature | BagFeature) -> IdCodes:
+    if feature.coding.ids != "vocabulary":
+        return id_codes(feature.coding)
+    return _load_vocabulary(folder / f"{feature.name}.parquet")
+
+
+def _event_column(feature: IdFeature) -> str:
+    """The impression column that tells a past event's value of `feature`."""
+    return feature.column if feature.side == "impression" else KEY_OF[feature.side]
 
 
 def _load_vocabulary(file: Path) -> Vocabulary:

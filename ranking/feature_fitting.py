@@ -38,13 +38,12 @@ def train_sides(dataset: DatasetFolder, seen: dict[str, Vocabulary]) -> Sides:
 
 def train_vocabulary(context: RowContext, column: str) -> Vocabulary:
     """All ids of an impression column in train, with how often each occurs."""
-    counted = (
-        context.rows(["train"], [column])
-        .group_by(column)
-        .agg(pl.len().alias("count"))
-        .collect(engine="streaming")
-        .drop_nulls()
-    )
+    return vocabulary_of(context.rows(["train"], [column]), column)
+
+
+def vocabulary_of(rows: pl.LazyFrame, column: str) -> Vocabulary:
+    """All ids of `column`, with how often each occurs."""
+    counted = rows.group_by(column).agg(pl.len().alias("count")).collect(engine="streaming").drop_nulls()
     ids = id_values(counted[column]).rename("id")
     kept = pl.DataFrame({"id": ids, "count": counted["count"].cast(pl.UInt32)}).drop_nulls().sort("id")
     return Vocabulary(kept["id"], kept["count"])

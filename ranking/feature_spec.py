@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from segrec.records import Config
+from segrec.tables import IdSettings
 
 Missing = Literal["reject", "impute"]
 Side = Literal["impression", "user", "item"]
@@ -27,6 +28,7 @@ class IdFeature(Config):
     buckets: PositiveInt | None = None
     "Numeric columns: so many quantile buckets, fitted on train, are the ids."
     missing: Missing = "impute"
+    coding: IdSettings = IdSettings()
 
 
 class BagFeature(Config):
@@ -38,6 +40,7 @@ class BagFeature(Config):
     separator: str = ","
     min_count: PositiveInt = 1
     missing: Missing = "impute"
+    coding: IdSettings = IdSettings()
 
 
 class DenseFeature(Config):
@@ -88,6 +91,11 @@ class FeatureSpec(Config):
     def coded(self) -> list[IdFeature | BagFeature]:
         """Features with a table: ids, then bags."""
         return [*self.ids, *self.bags]
+
+    @property
+    def sparse_names(self) -> tuple[str, ...]:
+        """Ids, then bags, then sequences: the keys of a batch's codes."""
+        return tuple(feature.name for feature in (*self.coded, *self.sequences))
 
     @property
     def all(self) -> list[Feature]:

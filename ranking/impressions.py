@@ -68,8 +68,8 @@ class ImpressionSource:
             raise DataError(
                 dataset.path, f"has no {' or '.join(splits)} row", fix="read the source again with another split"
             )
-        self.names = tuple(feature.name for feature in encoder.fitted.spec.coded)
-        "Ids, then bags, in the order of the codes."
+        self.names = encoder.fitted.spec.sparse_names
+        "Ids, then bags, in the order of the codes, then sequences."
 
     @property
     def dense_names(self) -> list[str]:
