@@ -84,6 +84,8 @@ class Embedded(NamedTuple):
     "(B, sum of widths + D): [e_1, ..., e_F, dense]."
     histories: Histories | None
     "None where the ranker reads no sequence."
+    own: tuple[Tensor, ...] = ()
+    "Found in tables of the ranker's own (CAN)."
 
 
 class FeatureEmbedding(nn.Module):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor, nn
+
+from ranking.layers.activations import ACTIVATIONS, Activation
 
 
 class Mlp(nn.Module):
@@ -18,12 +20,12 @@ class Mlp(nn.Module):
         width: int,
         widths: Sequence[int],
         dropout: float = 0.0,
-        activation: Callable[[], nn.Module] = nn.ReLU,
+        activation: Activation = ACTIVATIONS["relu"],
     ) -> None:
         super().__init__()
         parts: list[nn.Module] = []
         for entering, leaving in zip([width, *widths], widths, strict=False):
-            parts.extend((nn.Linear(entering, leaving), activation()))
+            parts.extend((nn.Linear(entering, leaving), activation(leaving)))
             if dropout:
                 parts.append(nn.Dropout(dropout))
         self.layers = nn.Sequential(*parts)

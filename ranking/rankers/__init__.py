@@ -12,7 +12,9 @@ from ranking.rankers.config import RankerConfig, ScoresConfig
 from ranking.rankers.dcn_mix import DcnMix, DcnMixConfig
 from ranking.rankers.dcn_v2 import DcnV2, DcnV2Config
 from ranking.rankers.deep_fm import DeepFm, DeepFmConfig
+from ranking.rankers.dien import Dien, DienConfig
 from ranking.rankers.difm import Difm, DifmConfig
+from ranking.rankers.din import Din, DinConfig
 from ranking.rankers.final_mlp import FinalMlp, FinalMlpConfig
 from ranking.rankers.logistic_regression import LogisticRegression, LogisticRegressionConfig
 from ranking.rankers.ranker import Ranker
@@ -40,7 +42,9 @@ RANKERS: dict[str, RankerEntry] = {
     "dcn_mix": RankerEntry(DcnMixConfig, DcnMix),
     "dcn_v2": RankerEntry(DcnV2Config, DcnV2),
     "deep_fm": RankerEntry(DeepFmConfig, DeepFm),
+    "dien": RankerEntry(DienConfig, Dien, reads_histories=True),
     "difm": RankerEntry(DifmConfig, Difm),
+    "din": RankerEntry(DinConfig, Din, reads_histories=True),
     "final_mlp": RankerEntry(FinalMlpConfig, FinalMlp),
     "logistic_regression": RankerEntry(LogisticRegressionConfig, LogisticRegression),
     "wide_deep": RankerEntry(WideDeepConfig, WideDeep),

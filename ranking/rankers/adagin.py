@@ -100,6 +100,6 @@ class GatedReadout(nn.Module):
         return value * functional.leaky_relu(self.gate(x), SLOPE)
 
 
-def leaky() -> nn.Module:
+def leaky(_width: int) -> nn.Module:
     """The activation of every layer."""
     return nn.LeakyReLU(SLOPE)

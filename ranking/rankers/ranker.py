@@ -13,10 +13,10 @@ from segrec.tables import TableSpec
 
 
 class Ranker(nn.Module, ABC):
-    """logit = w^T hidden(x) + b with x = embed(batch).
+    """logit = w^T hidden(x) + b with x = embed(batch) = assemble(lookup(batch)).
 
     A ranker sets `embedding` and `head` and defines `hidden`. The three parts let a wrapper (segment weighting)
-    share the backbone's work among the segments of a row.
+    share the backbone's work among the segments of a row; what follows `lookup` is dense and can be exported.
     """
 
     embedding: FeatureEmbedding
@@ -25,7 +25,7 @@ class Ranker(nn.Module, ABC):
     specs: tuple[TableSpec, ...]
     "Of all tables inside: a ranker with tables of its own adds theirs."
     auxiliary: Tensor | None = None
-    "What the last forward pass in training mode adds to the loss (DIEN): a mean over rows, scalar."
+    "What the last forward pass in training mode adds to the loss (DIEN): a mean over this process's rows, scalar."
 
     def __init__(self, inputs: RankerInputs, device: torch.device | str = "meta") -> None:
         super().__init__()
@@ -33,8 +33,16 @@ class Ranker(nn.Module, ABC):
         self.specs = inputs.all_tables
 
     def embed(self, batch: RankingBatch) -> Tensor:
-        """x_0 (B, D); a ranker of histories appends what it makes of them."""
+        """x_0 (B, D)"""
+        return self.assemble(self.lookup(batch))
+
+    def lookup(self, batch: RankingBatch) -> Embedded:
+        """All that comes out of tables; a ranker with tables of its own adds theirs."""
         embedded: Embedded = self.embedding(batch)
+        return embedded
+
+    def assemble(self, embedded: Embedded) -> Tensor:
+        """x_0 (B, D) from tensors alone; a ranker of histories appends what it makes of them."""
         return embedded.row
 
     @abstractmethod
@@ -43,8 +51,11 @@ class Ranker(nn.Module, ABC):
 
     def logits(self, x: Tensor) -> Tensor:
         """(..., D + extra) -> (...)"""
-        out: Tensor = self.head(self.hidden(x)).squeeze(-1)
-        return out
+        return self.out(self.hidden(x))
+
+    def out(self, hidden: Tensor) -> Tensor:
+        """w^T hidden + b: (..., H) -> (...), as sums of products, which autocast leaves in float32."""
+        return (hidden * self.head.weight[0]).sum(dim=-1) + self.head.bias[0]
 
     def forward(self, batch: RankingBatch) -> Tensor:
         """Logits (B,)."""

@@ -55,9 +55,8 @@ class SegmentWeighting(nn.Module):
         return valid_BS.to(scores_BS.dtype)
 
     def _at_head(self, x: Tensor, slots: int) -> Tensor:
-        head, turned = self.backbone.head, self.turn(self.positions.weight[:slots])  # (S, H + 1)
-        weights_SH = head.weight + turned[:, :-1]
-        return torch.addmm(head.bias + turned[:, -1], self.backbone.hidden(x), weights_SH.T)
+        hidden, turned = self.backbone.hidden(x), self.turn(self.positions.weight[:slots])  # (S, H + 1)
+        return self.backbone.out(hidden)[:, None] + torch.addmm(turned[:, -1], hidden, turned[:, :-1].T)
 
     def _at_input(self, x: Tensor, valid_BS: Tensor) -> Tensor:
         rows, slots = valid_BS.nonzero(as_tuple=True)

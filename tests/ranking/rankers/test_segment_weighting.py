@@ -6,21 +6,23 @@ import torch
 
 from ranking.batching import RankingBatch, make_batch
 from ranking.encoded_rows import EncodedRows
-from ranking.layers import RankerInputs
-from ranking.layers.feature_embedding import one_table_each
+from ranking.layers import RankerInputs, SequenceInput
+from ranking.layers.feature_embedding import one_table_each, with_sequences
 from ranking.rankers import RANKERS, ScoresConfig, SegmentWeighting, find_ranker
 
 LENGTHS = [3, 1, 2]
+PAST = np.array([0, 2, 2, 3])
 
 
 def batch() -> RankingBatch:
     rows = EncodedRows(
-        ids=np.array([[2, 3, 4]], dtype=np.int32), bags={}, dense=np.ones((3, 1), dtype=np.float32),
+        ids=np.array([[2, 3, 4]], dtype=np.int32), bags={"past": (np.array([3, 4, 2], dtype=np.int32), PAST)},
+        dense=np.ones((3, 1), dtype=np.float32),
         labels=np.array([0, 1, 1], dtype=np.float32),
         scores=(np.array([0.1, 0.9, 0.4, 0.7], dtype=np.float32), np.array([0, 3, 4, 4])),
         segments=np.array(LENGTHS, dtype=np.int32),
     )  # fmt: skip
-    return make_batch(rows, ("user",), 3, max_segments=4)
+    return make_batch(rows, ("user", "past"), 3, max_segments=4)
 
 
 def wrapped(name="dcn_v2", **scores):
@@ -29,6 +31,7 @@ def wrapped(name="dcn_v2", **scores):
         one_table_each(["user"], [6], config.table_template().model_copy(update={"init_std": 0.5})), ("user",), 1,
         extra_width=2 if config.scores.enter == "input" else 0,
     )  # fmt: skip
+    inputs = with_sequences(inputs, [SequenceInput("past", "user")], in_order=find_ranker(name).reads_histories)
     torch.manual_seed(0)
     return SegmentWeighting(config.scores, find_ranker(name).build(config, inputs, "cpu")).eval()
 
