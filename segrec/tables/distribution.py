@@ -25,6 +25,7 @@ from torchrec.distributed.types import ShardingPlan
 from torchrec.optim import SGD, Adagrad, Adam, RowWiseAdagrad
 
 from segrec.records import ConfigError
+from segrec.tables.fresh_rows import connect_managed_ids
 from segrec.tables.processes import ensure_process_group
 from segrec.tables.specs import TableSpec, check_supported
 from segrec.tables.starting import matched, start_tables, table_weights
@@ -60,6 +61,7 @@ def distribute(
     if world == 1:
         distributed.module.to(device)
     start_tables(distributed.state_dict(), specs, seed)
+    connect_managed_ids(distributed, specs, seed)
     return distributed
 
 
@@ -138,8 +140,9 @@ def _memory(device: torch.device, local_processes: int) -> int:
 
 
 def _hush() -> None:
-    """Silences two notes that TorchRec's own calls draw from torch: neither is the user's business."""
-    warnings.filterwarnings("ignore", message="Please use DTensor instead", category=FutureWarning)
+    """Silences notes that TorchRec's own calls draw from torch: none is the user's business."""
+    for note in ("Please use DTensor instead", "`broadcast_buffers` is deprecated"):
+        warnings.filterwarnings("ignore", message=note, category=FutureWarning)
     logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
 
 
