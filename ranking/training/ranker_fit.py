@@ -60,7 +60,8 @@ def fit_ranker(
     if rank() == 0:
         plain = {key.removeprefix(RANKER): value.contiguous() for key, value in state.items()}
         save_file(plain, folder / WEIGHTS)
-        _write_id_counts(folder / "id_counts.json", {"train": train, "valid": valid})
+        names = [feature.name for feature in data.features.spec.coded]
+        _write_id_counts(folder / "id_counts.json", names, {"train": train, "valid": valid})
     return module, result
 
 
@@ -81,17 +82,17 @@ def valid_metrics(found: Predicted, label: AnyLabel) -> dict[str, float]:
     return {"LogLoss": log_loss(found.labels, found.probabilities), "AUC": auc(found.labels, found.probabilities)}
 
 
-def _write_id_counts(file: Path, streams: dict[str, RankingStream]) -> None:
-    """How many rows held a known, an unseen, a missing id, by split and feature."""
+def _write_id_counts(file: Path, names: list[str], streams: dict[str, RankingStream]) -> None:
+    """How many rows held a known, an unseen, a missing id, by split; `names` = ids, then bags."""
     counts = {}
     for split, stream in streams.items():
-        totals = np.zeros((len(stream.source.names), 3), dtype=np.int64)
+        totals = np.zeros((len(names), 3), dtype=np.int64)
         for rows in stream.encoded():
             for place, codes in enumerate([*rows.ids, *(rows.bags[name][0] for name in rows.bags)]):
                 found = Vocabulary.counts_of(codes.astype(np.int64))
                 totals[place] += (found.known, found.unseen, found.missing)
         counts[split] = {
             name: dict(zip(("known", "unseen", "missing"), map(int, row), strict=True))
-            for name, row in zip(stream.source.names, totals, strict=True)
+            for name, row in zip(names, totals, strict=True)
         }
     file.write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
