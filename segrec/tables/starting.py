@@ -30,6 +30,11 @@ def start_tables(state: Mapping[str, Any], specs: Sequence[TableSpec], seed: int
             _start_shard(shard, row, column, spec, seed)
 
 
+def drawn_rows(spec: TableSpec, seed: int, draw: str, count: int) -> Tensor:
+    """`count` rows (count, dim) as a table of `spec` starts with, drawn from (seed, table name, draw)."""
+    return _fill(torch.empty(count, spec.dim), spec, _seed_of(seed, spec.name, draw))
+
+
 def table_weights(state: Mapping[str, Any]) -> dict[str, Any]:
     """The tables among named tensors, by table name.
 
@@ -59,8 +64,8 @@ def matched(weights: Mapping[str, Any], specs: Sequence[TableSpec]) -> list[tupl
     return [(spec, weights[name]) for name, spec in known.items()]
 
 
-def local_shards(weight: Any) -> list[tuple[Tensor, tuple[int, int]]]:
-    """This process's parts of a table, live, each with its (row, column) offset in the whole table."""
+def local_shards(weight: Any) -> list[tuple[Tensor, tuple[int, ...]]]:
+    """This process's parts of a table (or of a vector a row), live, each with its (row, column) offset in the whole."""
     if not hasattr(weight, "local_shards"):
         return [(weight, (0, 0))]
     return [(shard.tensor, tuple(shard.metadata.shard_offsets)) for shard in weight.local_shards()]
@@ -69,21 +74,27 @@ def local_shards(weight: Any) -> list[tuple[Tensor, tuple[int, int]]]:
 def _start_shard(shard: Tensor, row: int, column: int, spec: TableSpec, seed: int) -> None:
     for start, block in _blocks(spec, seed, row, row + shard.shape[0]):
         first, last = max(start, row), min(start + len(block), row + shard.shape[0])
-        shard[first - row : last - row].copy_(block[first - start : last - start, column : column + shard.shape[1]])
+        part = block[first - start : last - start]
+        if spec.dtype == "int8":  # never cut by columns: scale and bias belong to the whole row
+            part = torch.ops.fbgemm.FloatToFused8BitRowwiseQuantized(part)
+        shard[first - row : last - row].copy_(part[:, column : column + shard.shape[1]])
 
 
 def _blocks(spec: TableSpec, seed: int, first_row: int, end_row: int) -> Iterator[tuple[int, Tensor]]:
     buffer = torch.empty(min(_BLOCK_ROWS, spec.rows), spec.dim)
     for number in range(first_row // _BLOCK_ROWS, -(-end_row // _BLOCK_ROWS)):
         start = number * _BLOCK_ROWS
-        generator = torch.Generator().manual_seed(_seed_of(seed, spec.name, number))
-        if spec.init_uniform is not None:
-            buffer.uniform_(-spec.init_uniform, spec.init_uniform, generator=generator)
-        else:
-            buffer.normal_(0.0, _DEFAULT_STD if spec.init_std is None else spec.init_std, generator=generator)
-        yield start, buffer[: min(_BLOCK_ROWS, spec.rows - start)]
+        block = _fill(buffer, spec, _seed_of(seed, spec.name, str(number)))
+        yield start, block[: min(_BLOCK_ROWS, spec.rows - start)]
 
 
-def _seed_of(seed: int, table: str, block: int) -> int:
-    digest = hashlib.blake2b(f"{seed}/{table}/{block}".encode(), digest_size=8).digest()
+def _fill(rows: Tensor, spec: TableSpec, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    if spec.init_uniform is not None:
+        return rows.uniform_(-spec.init_uniform, spec.init_uniform, generator=generator)
+    return rows.normal_(0.0, _DEFAULT_STD if spec.init_std is None else spec.init_std, generator=generator)
+
+
+def _seed_of(seed: int, table: str, draw: str) -> int:
+    digest = hashlib.blake2b(f"{seed}/{table}/{draw}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segrec.records import ConfigError
@@ -40,6 +40,7 @@ def test_known_codes_do_not_change_between_runs(
         assert found.tolist() == codes
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.none(), st.integers(-(2**62), 2**62))), st.integers(4, 10**6), st.integers(0, 2**31))
 def test_hashed_codes_lie_inside_the_table(ids: list[int | None], rows: int, seed: int) -> None:
     codes = HashedIds(rows, seed).encode(pl.Series(ids, dtype=pl.Int64))
@@ -49,6 +50,7 @@ def test_hashed_codes_lie_inside_the_table(ids: list[int | None], rows: int, see
     assert np.array_equal(codes, again)
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.lists(st.one_of(st.none(), st.text(max_size=3)), max_size=20))
 def test_texts_hash_by_their_value_alone(ids: list[str | None]) -> None:
     codes = HashedIds(50).encode(pl.Series(ids, dtype=pl.String))
