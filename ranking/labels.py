@@ -1,7 +1,8 @@
-"""What a ranker learns: a flag of the log, an effective view (longer than its duration's median), a segment's rate."""
+"""What a ranker learns: a flag of the log, an effective view, watch time, a segment's rate; or several at once."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,11 +11,23 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import Field
 
+from ranking.chance_label import ChanceLabel
 from ranking.column_values import quantile_edges
 from ranking.features import durations_known
+from ranking.watch_labels import (
+    WATCH_SHARE,
+    WATCH_TIME,
+    WatchShareLabel,
+    WatchTimeLabel,
+    fit_watch_share,
+    fit_watch_time,
+    unknown_rows,
+)
 from segrec.records import Config, ConfigError, DataError, DatasetFolder, Split
 
 EFFECTIVE_VIEW = "effective_view"
+JOIN = "+"
+"Between the names of labels that are learned side by side."
 TARGET, TRIALS = "target", "trials"
 "Columns of rows that are segments: the rate to be predicted and the trials behind it; null = unknown."
 _BUCKETS = 10
@@ -22,13 +35,11 @@ _DIGITS = 4
 "Watch ratios count to so many digits, so that their medians need no sorting of the whole log."
 
 
-class FlagLabel(Config):
+class FlagLabel(ChanceLabel):
     """1 where the flag is set."""
 
     kind: Literal["flag"] = "flag"
     name: str
-    rate: float
-    "Share of positive rows in train."
     unknown: dict[Split, int] = {}
     "Rows without a value (a view that was still going on), by split: left out."
 
@@ -45,16 +56,12 @@ class FlagLabel(Config):
         """(n,) in {0, 1}."""
         return rows[self.name].cast(pl.Float32).to_numpy()
 
-    def weights(self, rows: pl.DataFrame) -> None:
-        """All rows count alike."""
 
-
-class EffectiveViewLabel(Config):
+class EffectiveViewLabel(ChanceLabel):
     """1 where watch_ms / duration_ms lies above the median of the row's duration bucket (SegMM, section 4.3)."""
 
     kind: Literal["effective_view"] = "effective_view"
     name: Literal["effective_view"] = "effective_view"
-    rate: float
     edges_ms: tuple[float, ...]
     "Inner edges of the duration buckets; a duration on an edge belongs below it."
     medians: tuple[float, ...]
@@ -75,17 +82,12 @@ class EffectiveViewLabel(Config):
         ratio = rows.select(_ratio()).to_series().to_numpy()
         return (ratio > np.asarray(self.medians)[bucket]).astype(np.float32)
 
-    def weights(self, rows: pl.DataFrame) -> None:
-        """All rows count alike."""
 
-
-class RateLabel(Config):
+class RateLabel(ChanceLabel):
     """The rate of a live room's segment, in [0, 1]: clicks a view, long views an entry."""
 
     kind: Literal["rate"] = "rate"
     name: str
-    rate: float
-    "Mean over train, by trials where they weigh."
     trials: float | None = None
     "Mean trials a train row, where a row weighs as much as it has trials (binomial likelihood); None = all alike."
 
@@ -110,7 +112,48 @@ class RateLabel(Config):
         return (trials / self.trials).cast(pl.Float32).to_numpy()
 
 
-AnyLabel = FlagLabel | EffectiveViewLabel | RateLabel
+OneLabel = FlagLabel | EffectiveViewLabel | WatchTimeLabel | WatchShareLabel
+
+
+class JointLabel(Config):
+    """K labels that one ranker learns side by side, each a task; a row counts where it has one of them."""
+
+    kind: Literal["joint"] = "joint"
+    tasks: Annotated[tuple[Annotated[OneLabel, Field(discriminator="kind")], ...], Field(min_length=2)]
+
+    @property
+    def name(self) -> str:
+        """The tasks' names with + between them."""
+        return JOIN.join(task.name for task in self.tasks)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns that `values` needs."""
+        return tuple(dict.fromkeys(column for task in self.tasks for column in task.columns))
+
+    def known(self) -> pl.Expr:
+        """True for the rows that have at least one of the labels."""
+        return pl.any_horizontal(task.known() for task in self.tasks)
+
+    def values(self, rows: pl.DataFrame) -> npt.NDArray[np.float32]:
+        """(n, K), NaN where a row does not have the label."""
+        found = np.full((rows.height, len(self.tasks)), np.nan, dtype=np.float32)
+        for place, task in enumerate(self.tasks):
+            known = rows.select(task.known()).to_series()
+            found[known.to_numpy(), place] = task.values(rows.filter(known))
+        return found
+
+    def answers(self, logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Logits (n, K) as predictions of each label."""
+        parts = [task.answers(np.ascontiguousarray(logits[:, place])) for place, task in enumerate(self.tasks)]
+        return np.stack(parts, axis=1)
+
+    def weights(self, rows: pl.DataFrame) -> None:
+        """All rows count alike."""
+
+
+SingleLabel = OneLabel | RateLabel
+AnyLabel = SingleLabel | JointLabel
 Label = Annotated[AnyLabel, Field(discriminator="kind")]
 
 
@@ -125,30 +168,57 @@ class StoredLabel(Config):
         return cls.of(file).label
 
 
+def tasks_of(label: AnyLabel) -> tuple[SingleLabel, ...]:
+    """The labels that a ranker answers, one a logit."""
+    return label.tasks if isinstance(label, JointLabel) else (label,)
+
+
 def note_of(label: AnyLabel) -> str | None:
-    """One line about the rows that were left out, if any."""
-    if not isinstance(label, FlagLabel) or not label.unknown:
-        return None
-    told = ", ".join(f"{rows:,} {split}" for split, rows in label.unknown.items())
-    return f"rows whose {label.name} is not known were left out: {told}"
+    """One line about rows that do not have a label, if any."""
+    told = []
+    for task in tasks_of(label):
+        unknown: dict[Split, int] = getattr(task, "unknown", {})
+        if unknown:
+            counted = ", ".join(f"{rows:,} {split}" for split, rows in unknown.items())
+            told.append(f"rows whose {task.name} is not known were left out: {counted}")
+    if told and isinstance(label, JointLabel):
+        told.append("each stays for the labels that it has")
+    return "; ".join(told) or None
 
 
-def fit_label(dataset: DatasetFolder, name: str) -> FlagLabel | EffectiveViewLabel:
+def fit_labels(dataset: DatasetFolder, names: Sequence[str]) -> AnyLabel:
+    """One label, or the joint one of several; a name may hold several with + between them.
+
+    :raises ConfigError: a label twice, or as `fit_label`.
+    :raises DataError: as `fit_label`.
+    """
+    asked = [part for name in names for part in name.split(JOIN)]
+    twice = next((name for name in asked if asked.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"label {twice!r} was given twice")
+    fitted = tuple(fit_label(dataset, name) for name in asked)
+    return fitted[0] if len(fitted) == 1 else JointLabel(tasks=fitted)
+
+
+def fit_label(dataset: DatasetFolder, name: str) -> OneLabel:
     """The label called `name`, fitted on the train rows.
 
-    :raises ConfigError: neither a flag of the dataset nor effective_view (both are named).
-    :raises DataError: values other than 0 and 1, only one of them in train, or effective_view without durations.
+    :raises ConfigError: neither a flag of the dataset nor one of those that are always there (all are named).
+    :raises DataError: values other than 0 and 1, only one value in train, or durations that it needs and live rooms
+        do not have.
     """
-    if name == EFFECTIVE_VIEW:
-        if not durations_known(dataset):
-            raise DataError(
-                dataset.path, "label effective_view needs durations, and live rooms have none",
-                fix=f"choose another --label ({', '.join(dataset.meta.flags) or 'no flag there'})",
-            )  # fmt: skip
-        return _fit_effective_view(dataset)
+    if name in (EFFECTIVE_VIEW, WATCH_SHARE) and not durations_known(dataset):
+        raise DataError(
+            dataset.path, f"label {name} needs durations, and live rooms have none",
+            fix=f"choose another --label ({', '.join([*dataset.meta.flags, WATCH_TIME])})",
+        )  # fmt: skip
+    if name in _ALWAYS:
+        return _ALWAYS[name](dataset)
     if name not in dataset.meta.flags:
         flags = ", ".join(dataset.meta.flags) or "none"
-        raise ConfigError(f"label {name!r} is not in {dataset.path} (flags: {flags}; always there: {EFFECTIVE_VIEW})")
+        raise ConfigError(
+            f"label {name!r} is not in {dataset.path} (flags: {flags}; always there: {', '.join(_ALWAYS)})"
+        )
     column = pl.col(name).cast(pl.Float64)
     rows = dataset.interactions().select((~column.is_in([0.0, 1.0])).sum()).collect(engine="streaming").item()
     if rows:
@@ -156,7 +226,8 @@ def fit_label(dataset: DatasetFolder, name: str) -> FlagLabel | EffectiveViewLab
             dataset.path, f"label {name!r} is neither 0 nor 1 in {rows:,} rows", fix="choose another --label"
         )
     rate = dataset.interactions(["train"]).select(column.mean()).collect(engine="streaming").item()
-    return FlagLabel(name=name, rate=_usable_rate(dataset, name, rate), unknown=_unknown_rows(dataset, name))
+    unknown = unknown_rows(dataset, pl.col(name).is_not_null())
+    return FlagLabel(name=name, rate=_usable_rate(dataset, name, rate), unknown=unknown)
 
 
 def fit_rate_label(rows: DatasetFolder, name: str, *, weighted: bool) -> RateLabel:
@@ -174,11 +245,6 @@ def fit_rate_label(rows: DatasetFolder, name: str, *, weighted: bool) -> RateLab
         rate=_usable_rate(rows, name, mean),  # type: ignore[arg-type]
         trials=float(trials.mean()) if weighted else None,  # type: ignore[arg-type]
     )
-
-
-def _unknown_rows(dataset: DatasetFolder, name: str) -> dict[Split, int]:
-    missing = dataset.interactions().filter(pl.col(name).is_null()).group_by("split").agg(pl.len())
-    return dict(missing.collect(engine="streaming").sort("split").iter_rows())
 
 
 def _fit_effective_view(dataset: DatasetFolder) -> EffectiveViewLabel:
@@ -216,3 +282,10 @@ def _usable_rate(dataset: DatasetFolder, name: str, rate: float | None) -> float
             expected="both 0 and 1", fix="choose another --label",
         )  # fmt: skip
     return float(rate)
+
+
+_ALWAYS: dict[str, Callable[[DatasetFolder], OneLabel]] = {
+    EFFECTIVE_VIEW: _fit_effective_view,
+    WATCH_TIME: fit_watch_time,
+    WATCH_SHARE: fit_watch_share,
+}

@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
+from ranking.data_config import DataConfig
 from ranking.features import FeatureConfig
+from ranking.rankers.multi_task import TasksConfig
 from segrec.fitting import FitConfig
 from segrec.records import Config
 from segrec.tables.specs import TableOptimizer, TableSpec, TableType
@@ -40,6 +42,8 @@ class RankerConfig(FitConfig):
     "Rows of one step, over all processes together; larger ones train large logs faster."
     features: FeatureConfig = FeatureConfig()
     scores: ScoresConfig = ScoresConfig()
+    data: DataConfig = DataConfig()
+    tasks: TasksConfig = TasksConfig()
     embedding_dim: Annotated[int, Field(gt=0, multiple_of=4)] = 16
     table_learning_rate: PositiveFloat = 0.05
     table_optimizer: TableOptimizer = "rowwise_adagrad"

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ranking.batching import RankingBatch
 from ranking.layers import Embedded, FeatureEmbedding, RankerInputs
+from ranking.rankers.multi_task import TaskHead
 from segrec.tables import TableSpec
 
 
@@ -20,7 +21,8 @@ class Ranker(nn.Module, ABC):
     """
 
     embedding: FeatureEmbedding
-    head: nn.Linear
+    head: nn.Linear | TaskHead
+    "Of one label, or of K."
 
     specs: tuple[TableSpec, ...]
     "Of all tables inside: a ranker with tables of its own adds theirs."
@@ -50,13 +52,15 @@ class Ranker(nn.Module, ABC):
         """(..., D + extra) -> (..., H)"""
 
     def logits(self, x: Tensor) -> Tensor:
-        """(..., D + extra) -> (...)"""
+        """(..., D + extra) -> (...), or (..., K) of several labels."""
         return self.out(self.hidden(x))
 
     def out(self, hidden: Tensor) -> Tensor:
-        """w^T hidden + b: (..., H) -> (...), as sums of products, which autocast leaves in float32."""
+        """w^T hidden + b: (..., H) -> (...), as sums of products, which autocast leaves in float32; or each label's."""
+        if isinstance(self.head, TaskHead):
+            return self.head.forward(hidden)
         return (hidden * self.head.weight[0]).sum(dim=-1) + self.head.bias[0]
 
     def forward(self, batch: RankingBatch) -> Tensor:
-        """Logits (B,)."""
+        """Logits (B,), or (B, K)."""
         return self.logits(self.embed(batch))
