@@ -95,7 +95,7 @@ class FeatureEmbedding(nn.Module):
         super().__init__()
         self.tables = bags(inputs.tables, device=device) if inputs.tables else None
         self.events = sequences(inputs.sequence_tables, device=device) if inputs.sequence_tables else None
-        self.features, self.sequences = list(inputs.features), inputs.sequences
+        self.inputs, self.features, self.sequences = inputs, list(inputs.features), inputs.sequences
         self._single = {sequence.id_feature for sequence in inputs.sequences}
 
     def forward(self, batch: RankingBatch) -> Embedded:
