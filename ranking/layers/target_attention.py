@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -33,8 +34,7 @@ class TargetAttention(nn.Module):
     def __init__(self, width: int, widths: Sequence[int], activation: Activation = Dice, *, softmax: bool) -> None:
         super().__init__()
         self.softmax = softmax
-        sizes = [4 * width, *widths]
-        self.layers = nn.ModuleList(nn.Linear(*pair) for pair in zip(sizes, sizes[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Linear(*sizes) for sizes in pairwise([4 * width, *widths]))
         self.activations = nn.ModuleList(activation(size) for size in widths)
         self.out = nn.Linear(widths[-1], 1)
 

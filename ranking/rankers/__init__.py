@@ -8,6 +8,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from ranking.rankers.adagin import AdaGin, AdaGinConfig
+from ranking.rankers.can import CanConfig, can
 from ranking.rankers.config import RankerConfig, ScoresConfig
 from ranking.rankers.dcn_mix import DcnMix, DcnMixConfig
 from ranking.rankers.dcn_v2 import DcnV2, DcnV2Config
@@ -39,6 +40,7 @@ class RankerEntry:
 
 RANKERS: dict[str, RankerEntry] = {
     "adagin": RankerEntry(AdaGinConfig, AdaGin),
+    "can": RankerEntry(CanConfig, can, reads_histories=True),
     "dcn_mix": RankerEntry(DcnMixConfig, DcnMix),
     "dcn_v2": RankerEntry(DcnV2Config, DcnV2),
     "deep_fm": RankerEntry(DeepFmConfig, DeepFm),

@@ -22,8 +22,10 @@ class DienConfig(InterestConfig):
 class Dien(InterestRanker):
     """Zhou et al., "Deep Interest Evolution Network", AAAI 2019: logit = mlp([profile, context, a, z_T])."""
 
-    def __init__(self, config: DienConfig, inputs: RankerInputs, device: torch.device | str = "meta") -> None:
-        super().__init__(config, inputs, device)
+    def __init__(
+        self, config: DienConfig, inputs: RankerInputs, device: torch.device | str = "meta", *, appended: int = 0
+    ) -> None:
+        super().__init__(config, inputs, device, appended=appended)
         self.evolution, self.auxiliary_weight = InterestEvolution(inputs.history_width), config.auxiliary_weight
 
     def interest(self, histories: Histories) -> Tensor:

@@ -22,8 +22,10 @@ class DinConfig(InterestConfig):
 class Din(InterestRanker):
     """Zhou et al., "Deep Interest Network", KDD 2018: logit = mlp([profile, context, a, sum_t alpha_t h_t])."""
 
-    def __init__(self, config: DinConfig, inputs: RankerInputs, device: torch.device | str = "meta") -> None:
-        super().__init__(config, inputs, device)
+    def __init__(
+        self, config: DinConfig, inputs: RankerInputs, device: torch.device | str = "meta", *, appended: int = 0
+    ) -> None:
+        super().__init__(config, inputs, device, appended=appended)
         self.attention = TargetAttention(
             inputs.history_width, config.attention_mlp, ACTIVATIONS[config.activation], softmax=config.softmax
         )
