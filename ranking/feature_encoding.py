@@ -14,6 +14,7 @@ import polars as pl
 from ranking.column_values import bag_codes, days, flat_bags, id_values, log_age, numbers, transformed
 from ranking.encoded_rows import EncodedRows
 from ranking.event_windows import EventCodes, EventWindows
+from ranking.feature_columns import check_columns
 from ranking.feature_fitting import fit_edges, fit_scaling, fit_vocabulary, frequent, train_sides, train_vocabulary
 from ranking.feature_spec import KEY_OF, BagFeature, FeatureSpec, IdFeature, Side
 from ranking.histories import HistoryStore
@@ -45,8 +46,9 @@ class FittedFeatures:
     def fit(cls, dataset: DatasetFolder, spec: FeatureSpec) -> Self:
         """Fits on the train rows, streaming: memory grows with the number of ids, not with the log.
 
-        :raises DataError: the dataset has no train row.
+        :raises DataError: the dataset has no train row, or lacks a column of the spec.
         """
+        check_columns(dataset, spec)
         context = RowContext.of(dataset)
         cohorts = [column for column in COHORT_IDS if column in dataset.interactions().collect_schema()]
         seen = {column: train_vocabulary(context, column) for column in cohorts}
@@ -117,10 +119,11 @@ class FittedFeatures:
 class RowEncoder:
     """Encodes impressions of one dataset; side tables are encoded once, here.
 
-    :raises DataError: the dataset lacks a column of the spec.
+    :raises DataError: the dataset lacks a column of the spec, or it holds lists where the spec has single values.
     """
 
     def __init__(self, fitted: FittedFeatures, dataset: DatasetFolder) -> None:
+        check_columns(dataset, fitted.spec)
         self.fitted, self._dataset, self._context = fitted, dataset, RowContext.of(dataset)
         schema = dataset.interactions().collect_schema().names()
         self.keys = tuple(key for key in (*KEY, "segment") if key in schema)
@@ -128,12 +131,6 @@ class RowEncoder:
         self._sides = {side: self._encoded_side(side) for side, key in KEY_OF.items() if key in self.keys}
         own = [feature.column for feature in fitted.spec.all if feature.side == "impression"]
         self.columns = list(dict.fromkeys([*self.keys, *(name for name in own if name not in self._context.names)]))
-        for column in self.columns:
-            if column not in schema:
-                raise DataError(
-                    dataset.path, f"interactions lack column {column!r}, which this run uses", found=", ".join(schema),
-                    fix="read the source with it, or leave it out (features.without)",
-                )  # fmt: skip
         self._past = self._history_store()
         self._events = EventCodes({}, {}) if self._past is None else self._encoded_events(self._past)
 
@@ -204,12 +201,6 @@ class RowEncoder:
         frame = self._dataset.users() if side == "user" else self._dataset.items()
         key = KEY_OF[side]
         if frame is None:
-            wanted = [feature.name for feature in self.fitted.spec.all if feature.side == side]
-            if wanted:
-                raise DataError(
-                    self._dataset.path, f"has no {side}s.parquet, but this run uses {wanted[0]!r} of it",
-                    fix="read the source with its side features, or leave them out (features.without)",
-                )  # fmt: skip
             dtype = self._dataset.interactions().collect_schema()[key]
             return pl.DataFrame(schema={key: dtype})
         return frame.select(key, *self._coded(frame, side))
@@ -221,11 +212,6 @@ class RowEncoder:
         for feature in spec.all:
             if feature.side != side:
                 continue
-            if feature.column not in frame.columns:
-                raise DataError(
-                    self._dataset.path, f"lacks column {feature.column!r}, a feature of this run",
-                    found=", ".join(frame.columns), fix="read the source with it",
-                )  # fmt: skip
             values = frame[feature.column]
             if isinstance(feature, IdFeature):
                 column = self._id_codes(values, feature)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import polars as pl
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
+from ranking.feature_columns import check_columns
 from ranking.feature_spec import (
     BagFeature,
     DenseFeature,
@@ -80,13 +81,15 @@ def build_spec(dataset: DatasetFolder, config: FeatureConfig) -> FeatureSpec:
         raise DataError(dataset.path, "no id feature is left", fix="keep at least one in features.only / without")
     ids = (*(feature for feature in kept if isinstance(feature, IdFeature)), *_bucketed(kept, config.dense_buckets))
     others = [feature for feature in kept if not isinstance(feature, IdFeature)]
-    return FeatureSpec(
+    spec = FeatureSpec(
         ids=ids,
         bags=tuple(feature for feature in others if isinstance(feature, BagFeature)),
         dense=tuple(feature for feature in others if isinstance(feature, DenseFeature)),
         sequences=sequence_features(dataset, config.history, ids, others),
         history=config.history,
     )
+    check_columns(dataset, spec)
+    return spec
 
 
 def _bucketed(kept: list[Feature], buckets: int | None) -> list[IdFeature]:
@@ -151,9 +154,8 @@ def _feature_of(values: pl.Series, side: Side, config: FeatureConfig) -> list[Fe
     name, distinct = values.name, values.drop_nulls().n_unique() if not values.dtype.is_nested() else 2
     if distinct + (values.null_count() > 0) < 2:
         return []
-    if isinstance(values.dtype, pl.List):
-        integral = values.dtype.inner.is_integer() or values.dtype.inner == pl.String
-        return [BagFeature(name=name, column=name, side=side)] if integral else []
+    if values.dtype.is_nested():
+        return [BagFeature(name=name, column=name, side=side)] if _holds_ids(values.dtype) else []
     if _is_date(values):
         return [DenseFeature(name=f"{name}_age", column=name, side=side, transform="log_age_days")]
     if values.dtype == pl.String and values.str.contains(",", literal=True).any() and not _is_range(values):
@@ -206,9 +208,24 @@ def _check_known(dataset: DatasetFolder, known: list[str], config: FeatureConfig
         for name in names:
             if name not in known:
                 raise DataError(
-                    dataset.path, f"features.{field} names {name!r}, which the dataset does not offer",
+                    dataset.path, f"features.{field} names {name!r}, {_why_not(dataset, name)}",
                     found=", ".join(known), fix="name one of these",
                 )  # fmt: skip
+
+
+def _why_not(dataset: DatasetFolder, name: str) -> str:
+    """Why there is no feature `name`: columns of vectors are known, and no feature can be made of them."""
+    frames = (dataset.interactions().collect_schema(), *(
+        frame.schema for frame in (dataset.users(), dataset.items()) if frame is not None
+    ))  # fmt: skip
+    dtype = next((schema[name] for schema in frames if name in schema), None)
+    if dtype is not None and dtype.is_nested() and not _holds_ids(dtype):
+        return f"a column of {dtype}: a feature is one value a row, or a list of ids"
+    return "which the dataset does not offer"
+
+
+def _holds_ids(dtype: pl.DataType) -> bool:
+    return isinstance(dtype, pl.List) and bool(dtype.inner.is_integer() or dtype.inner == pl.String)
 
 
 def _is_date(values: pl.Series) -> bool:

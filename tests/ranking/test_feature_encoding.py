@@ -131,10 +131,10 @@ def test_another_dataset_must_have_the_columns(fitted, make_dataset):
     with pytest.raises(DataError, match=r"has no users.parquet, but this run uses 'level' of it"):
         RowEncoder(fitted, bare)
     fewer = make_dataset(ROWS, USERS.drop("level"), ITEMS, name="fewer")
-    with pytest.raises(DataError, match="lacks column 'level'"):
+    with pytest.raises(DataError, match="users lack column 'level'"):
         RowEncoder(fitted, fewer)
     no_author = make_dataset(ROWS.drop("author_id"), USERS, ITEMS, name="no_author")
-    with pytest.raises(DataError, match="lack column 'author_id'"):
+    with pytest.raises(DataError, match="interactions lack column 'author_id'"):
         RowEncoder(fitted, no_author)
 
 
