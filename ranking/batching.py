@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 import torch
 from torch import Tensor
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 from torchrec.streamable import Pipelineable
 
 from ranking.encoded_rows import EncodedRows
-from ranking.impressions import ImpressionSource, Piece
 
 
 @dataclass
@@ -90,116 +88,6 @@ def make_batch(rows: EncodedRows, names: tuple[str, ...], global_rows: int, max_
         scores=scores,
         segments=segments,
     )
-
-
-class RankingStream:
-    """Batches of one or more splits in an order that depends on (seed, epoch) alone.
-
-    Pieces of the day files are drawn in random order; `window_rows` rows at a time are encoded and shuffled.
-    Memory holds one window, and all pieces only where they have at most `cache_rows` rows together. With several
-    processes each makes its own rows of one and the same global batch.
-    """
-
-    def __init__(
-        self,
-        source: ImpressionSource,
-        *,
-        batch_size: int,
-        seed: int = 0,
-        max_segments: int = 40,
-        window_rows: int = 262_144,
-        cache_rows: int = 1_000_000,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> None:
-        self.source, self._batch_size, self._seed, self._max_segments = source, batch_size, seed, max_segments
-        self._window_rows, self._rank, self._world_size = window_rows, rank, world_size
-        self._cache: dict[int, EncodedRows] | None = {} if source.rows <= cache_rows else None
-
-    def batches(self, epoch: int) -> int:
-        """The same for each epoch: the last batch may be smaller."""
-        return -(-self.source.rows // self._batch_size)
-
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[RankingBatch]:
-        """Shuffled batches from number `start` on; windows before it are not read."""
-        generator = np.random.Generator(np.random.PCG64([self._seed, epoch]))
-        order = [int(place) for place in generator.permutation(len(self.source.pieces))]
-        windows = self._windows(order)
-        seeds = generator.integers(2**63, size=len(windows))
-        first = start * self._batch_size
-        waiting: EncodedRows | None = None
-        for window, seed in zip(windows, seeds, strict=True):
-            count = sum(self.source.pieces[place].kept for place in window)
-            if first >= count:
-                first -= count
-                continue
-            rows = EncodedRows.concatenated([self._encoded(place) for place in window])
-            shuffle = np.random.Generator(np.random.PCG64(int(seed))).permutation(count)[first:]
-            first = 0
-            shuffled = rows.take(shuffle)
-            waiting = shuffled if waiting is None else EncodedRows.concatenated([waiting, shuffled])
-            whole = waiting.rows // self._batch_size * self._batch_size
-            yield from self._cut(waiting, whole)
-            waiting = waiting.take(np.arange(whole, waiting.rows)) if whole < waiting.rows else None
-        if waiting is not None:
-            yield from self._cut(waiting, waiting.rows)
-
-    def in_order(self) -> Iterator[tuple[pl.DataFrame, RankingBatch]]:
-        """(keys, batch) of all rows, oldest day first, unshuffled and whole on each process: for predictions."""
-        for place, piece in enumerate(self.source.pieces):
-            keys, start = self.source.keys(piece), 0
-            for batch in self.piece_batches(place):
-                yield keys[start : start + batch.rows], batch
-                start += batch.rows
-
-    def piece_batches(self, place: int) -> Iterator[RankingBatch]:
-        """Batches of one piece in its order."""
-        encoded = self._encoded(place)
-        for start in range(0, encoded.rows, self._batch_size):
-            places = np.arange(start, min(start + self._batch_size, encoded.rows))
-            yield make_batch(encoded.take(places), self.source.names, len(places), self._max_segments)
-
-    def batches_of(self, rows: int) -> int:
-        """Number of batches that so many rows of one piece make."""
-        return -(-rows // self._batch_size)
-
-    def empty_batch(self) -> RankingBatch:
-        """No row: what a process goes on with when only others have rows left."""
-        nothing = self._encoded(0).take(np.zeros(0, dtype=np.int64))
-        return make_batch(nothing, self.source.names, 1, self._max_segments)
-
-    def keys(self) -> pl.DataFrame:
-        """Keys and labels of all rows, oldest day first."""
-        return pl.concat([self.source.keys(piece) for piece in self.source.pieces])
-
-    def encoded(self) -> Iterator[EncodedRows]:
-        """All rows piece by piece, oldest day first."""
-        return (self._encoded(place) for place in range(len(self.source.pieces)))
-
-    def _cut(self, rows: EncodedRows, end: int) -> Iterator[RankingBatch]:
-        for start in range(0, end, self._batch_size):
-            places = np.arange(start, min(start + self._batch_size, end))
-            mine = places[self._rank :: self._world_size]
-            yield make_batch(rows.take(mine), self.source.names, len(places), self._max_segments)
-
-    def _windows(self, order: list[int]) -> list[list[int]]:
-        windows: list[list[int]] = []
-        room = 0
-        for place in order:
-            if room <= 0:
-                windows.append([])
-                room = self._window_rows
-            windows[-1].append(place)
-            room -= self.source.pieces[place].kept
-        return windows
-
-    def _encoded(self, place: int) -> EncodedRows:
-        piece: Piece = self.source.pieces[place]
-        if self._cache is None:
-            return self.source.read(piece)
-        if place not in self._cache:
-            self._cache[place] = self.source.read(piece)
-        return self._cache[place]
 
 
 def _padded_scores(rows: EncodedRows, max_segments: int) -> tuple[Tensor | None, Tensor | None]:

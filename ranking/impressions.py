@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -14,19 +13,10 @@ from ranking.encoded_rows import EncodedRows
 from ranking.feature_encoding import RowEncoder
 from ranking.label_rates import LabelRates, spans_of
 from ranking.labels import Label
+from ranking.pieces import Piece, cut_pieces
 from ranking.score_features import NAMES, VALUES, score_features, with_indicators
 from ranking.score_lookup import Jagged, ScoreLookup
-from segrec.records import DataError, DatasetFolder, Split, scan_parquet, segment_count
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Rows `start` .. `start` + `rows` of a day file, of which `kept` belong to the wanted splits."""
-
-    file: Path
-    start: int
-    rows: int
-    kept: int
+from segrec.records import DataError, DatasetFolder, Split, segment_count
 
 
 @dataclass(frozen=True)
@@ -59,10 +49,11 @@ class ImpressionSource:
         scores: ScoreUse | None = None,
         with_segments: bool = False,
         piece_rows: int = 65_536,
+        at_least: int = 1,
     ) -> None:
         self._dataset, self._encoder, self._splits = dataset, encoder, list(splits)
         self._label, self._rates, self._scores, self._with_segments = label, rates, scores, with_segments
-        self.pieces = self._cut_files(piece_rows)
+        self.pieces = cut_pieces(dataset, self._wanted, piece_rows, at_least)
         self.rows = sum(piece.kept for piece in self.pieces)
         if not self.rows:
             raise DataError(
@@ -127,24 +118,13 @@ class ImpressionSource:
         return self._scores.lookup.scores_of(frame)
 
     def _frame(self, piece: Piece, columns: Sequence[str]) -> pl.DataFrame:
-        rows = scan_parquet([piece.file]).slice(piece.start, piece.rows)
-        return rows.filter(self._wanted).select(columns).collect()
+        return piece.read(self._wanted, columns)
 
     @property
     def _wanted(self) -> pl.Expr:
         """Rows of the splits that have the label."""
         of_split = pl.col("split").is_in(self._splits)
         return of_split if self._label is None else of_split & self._label.known()
-
-    def _cut_files(self, piece_rows: int) -> list[Piece]:
-        pieces = []
-        for file in self._dataset.interaction_files():
-            wanted = scan_parquet([file]).select(self._wanted).collect().to_series().to_numpy()
-            for start in range(0, len(wanted), piece_rows):
-                inside = wanted[start : start + piece_rows]
-                if inside.any():
-                    pieces.append(Piece(file, start, len(inside), int(inside.sum())))
-        return pieces
 
 
 def fit_score_scaling(source: ImpressionSource) -> tuple[tuple[float, float], ...]:

@@ -10,9 +10,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from ranking.batching import RankingStream
 from ranking.rankers import find_ranker
 from ranking.rankers.config import RankerConfig
+from ranking.stream import RankingStream
 from ranking.training.model import RankerModel, build_ranker
 from ranking.training.ranker_data import RankerData
 from ranking.training.ranker_fit import WEIGHTS

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ranking.batching import RankingStream
 from ranking.feature_encoding import FittedFeatures, RowEncoder
 from ranking.features import FeatureConfig, build_spec
 from ranking.impressions import ImpressionSource, ScoreUse, fit_score_scaling
@@ -15,6 +14,7 @@ from ranking.label_rates import LabelRates
 from ranking.labels import AnyLabel, RateLabel, StoredLabel
 from ranking.rankers.config import RankerConfig, ScoresConfig
 from ranking.score_lookup import ScoreLookup
+from ranking.stream import RankingStream
 from ranking.training.model import needs_scores, weighted
 from segrec.records import DatasetFolder, ScoreTable, Split
 from segrec.tables import rank, world_size
@@ -88,12 +88,15 @@ class RankerData:
             rates=self.rates,
             scores=self.scores,
             with_segments=weighted(config.scores),
+            piece_rows=config.data.piece_rows,
+            at_least=2 * config.data.lanes,
         )
         return RankingStream(
             source,
             batch_size=config.batch_size,
             seed=config.seed,
             max_segments=config.scores.max_segments,
+            data=config.data,
             rank=rank(),
             world_size=world_size(),
         )

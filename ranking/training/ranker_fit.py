@@ -12,9 +12,10 @@ from safetensors.torch import save_file
 from torch import nn
 from torchrec.optim.optimizers import in_backward_optimizer_filter
 
-from ranking.batching import RankingBatch, RankingStream
+from ranking.batching import RankingBatch
 from ranking.labels import AnyLabel, RateLabel
 from ranking.rankers.config import RankerConfig
+from ranking.stream import RankingStream
 from ranking.training.loss import mean_cross_entropy
 from ranking.training.model import build_ranker
 from ranking.training.ranker_data import RankerData

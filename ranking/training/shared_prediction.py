@@ -11,7 +11,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ranking.batching import RankingBatch, RankingStream
+from ranking.batching import RankingBatch
+from ranking.stream import RankingStream
 from segrec.tables import rank, world_size
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from segrec.records.errors import DataError
 from segrec.records.interactions import Split
 from segrec.records.segment_vectors import SegmentVectors
+from segrec.records.shards import Damage, RowGroup, row_groups
 
 SCHEMA_VERSION = 1
 
@@ -84,6 +85,8 @@ class DatasetFolder:
 
     path: Path
     meta: DatasetMeta
+    left_out: tuple[Damage, ...] = ()
+    "Shards of the interactions that are passed over, because they are damaged and the user asked for it."
 
     @classmethod
     def open(cls, path: Path | str) -> DatasetFolder:
@@ -106,15 +109,28 @@ class DatasetFolder:
         """The day files, oldest first; inside each: sorted by time_ms, user_id, item_id."""
         return sorted((self.path / "interactions").glob("day=*/*.parquet"))
 
+    def row_groups(self) -> list[RowGroup]:
+        """Row groups of the day files, oldest first, without those left out.
+
+        :raises DataError: the folder has no day file, or one of them is damaged.
+        """
+        left_out = {(damage.file, damage.row_group) for damage in self.left_out}
+        groups: list[RowGroup] = []
+        for file in self._existing_files():
+            name = file.relative_to(self.path).as_posix()
+            if (name, None) not in left_out:
+                groups += [group for group in row_groups(file) if (name, group.number) not in left_out]
+        return groups
+
     def interactions(self, splits: Sequence[Split] | None = None) -> pl.LazyFrame:
         """All impressions (of `splits`), lazily, oldest day first.
 
         :raises DataError: the folder has none, or a file is damaged.
         """
-        files = self.interaction_files()
-        if not files:
-            raise DataError(self.path, "has no interactions", fix="this command needs a dataset with impressions")
-        frame = scan_parquet(files)
+        if self.left_out:
+            frame = pl.concat([group.scan() for group in self.row_groups()])
+        else:
+            frame = scan_parquet(self._existing_files())
         return frame if splits is None else frame.filter(pl.col("split").is_in(list(splits)))
 
     def users(self) -> pl.DataFrame | None:
@@ -171,6 +187,12 @@ class DatasetFolder:
                 fix="make them with `segrec embed`, or name others",
             )  # fmt: skip
         return SegmentVectors.open(folder)
+
+    def _existing_files(self) -> list[Path]:
+        files = self.interaction_files()
+        if not files:
+            raise DataError(self.path, "has no interactions", fix="this command needs a dataset with impressions")
+        return files
 
     def _optional(self, name: str) -> pl.DataFrame | None:
         file = self.path / name

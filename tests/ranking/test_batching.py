@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 import torch
 
-from ranking.batching import RankingStream, make_batch
+from ranking.batching import make_batch
+from ranking.data_config import DataConfig
 from ranking.encoded_rows import EncodedRows, take_jagged
 from ranking.feature_encoding import FittedFeatures, RowEncoder
 from ranking.features import FeatureConfig, build_spec
@@ -15,6 +16,7 @@ from ranking.impressions import ImpressionSource, ScoreUse, fit_score_scaling
 from ranking.labels import fit_label
 from ranking.score_features import NAMES
 from ranking.score_lookup import ScoreLookup
+from ranking.stream import RankingStream
 from segrec.records import KEY, DataError, FoldRule, ScoreMeta, ScoreTable, write_score_table
 
 
@@ -27,8 +29,8 @@ def source_of(dataset, encoder, split="train", **options):
     return ImpressionSource(dataset, encoder, [split], label=fit_label(dataset, "is_click"), **options)
 
 
-def stream_of(source, **options):
-    return RankingStream(source, **{"batch_size": 128, "seed": 3, **options})
+def stream_of(source, *, rank=0, world_size=1, seed=3, **data):
+    return RankingStream(source, batch_size=128, seed=seed, data=DataConfig(**data), rank=rank, world_size=world_size)
 
 
 def content(batch):
@@ -38,7 +40,7 @@ def content(batch):
 def identities(batches):
     """(user code, item code, scaled duration, label) of each row."""
     rows = []
-    for batch in batches:
+    for batch in (each for each in batches if each.rows):
         jagged = batch.sparse.to_dict()
         codes = [jagged[name].values().tolist() for name in ("user_id", "item_id", "hour")]
         rows += list(zip(*codes, batch.dense[:, 0].tolist(), batch.labels.tolist(), strict=True))
@@ -81,14 +83,14 @@ def test_skipped_windows_are_not_read(click_log, encoder, monkeypatch):
     assert 0 < len(read) <= 3
 
 
-def test_two_processes_share_a_global_batch(click_log, encoder):
-    source = source_of(click_log, encoder)
+@pytest.mark.parametrize("world_size", [2, 3, 8])
+def test_processes_share_a_global_batch(click_log, encoder, world_size):
+    source = source_of(click_log, encoder, piece_rows=40)
     whole = list(stream_of(source).epoch(0))
-    halves = [list(stream_of(source, rank=rank, world_size=2).epoch(0)) for rank in (0, 1)]
-    for batch, even, odd in zip(whole, *halves, strict=True):
-        assert even.global_rows == odd.global_rows == batch.global_rows == batch.rows
-        assert batch.labels[0::2].tolist() == even.labels.tolist()
-        assert batch.labels[1::2].tolist() == odd.labels.tolist()
+    shares = [list(stream_of(source, rank=rank, world_size=world_size).epoch(0)) for rank in range(world_size)]
+    for batch, *parts in zip(whole, *shares, strict=True):
+        assert {part.global_rows for part in parts} == {batch.global_rows} == {batch.rows}
+        assert sorted(identities(parts)) == sorted(identities([batch]))
 
 
 def test_only_the_wanted_split(click_log, encoder):

@@ -8,9 +8,9 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from ranking.batching import RankingStream
 from ranking.prediction import predict
 from ranking.rankers import RANKERS, find_ranker
+from ranking.stream import RankingStream
 from ranking.training.ranker_run import train_ranker
 from segrec.metrics.auc import auc
 from segrec.metrics.log_loss import log_loss

@@ -5,12 +5,12 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from ranking.batching import RankingStream
 from ranking.cli import build_app, main
 from ranking.evaluated_models import common_label
 from ranking.label_rates import LabelRates
 from ranking.prediction import predict
 from ranking.rankers import RANKERS, find_ranker
+from ranking.stream import RankingStream
 from ranking.training.loss import mean_cross_entropy
 from ranking.training.segment_run import train_segment_ranker
 from segrec.metrics.auc import auc
