@@ -9,8 +9,10 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from ranking.data_config import DataConfig
 from ranking.features import FeatureConfig
 from ranking.rankers.multi_task import TasksConfig
+from ranking.rankers.table_settings import TableOverride
 from segrec.fitting import FitConfig
 from segrec.records import Config
+from segrec.tables.sharding import ShardingConfig
 from segrec.tables.specs import TableOptimizer, TableSpec, TableType
 
 DENSE_BUCKETS = 10
@@ -51,6 +53,9 @@ class RankerConfig(FitConfig):
     table_weight_decay: NonNegativeFloat = 0.0
     table_init_std: NonNegativeFloat = 0.01
     table_dtype: TableType = "fp32"
+    tables: dict[str, TableOverride] = {}
+    "Tables that differ from the others, by feature: hashed or managed ids, width, type, optimizer, place."
+    sharding: ShardingConfig = ShardingConfig()
     weight_decay: NonNegativeFloat = 0.0
     "Of the dense part (AdamW)."
     monitor: Literal["LogLoss", "AUC"] = "LogLoss"

@@ -13,6 +13,7 @@ from ranking.impressions import ImpressionSource, ScoreUse, fit_score_scaling
 from ranking.label_rates import LabelRates
 from ranking.labels import AnyLabel, RateLabel, StoredLabel
 from ranking.rankers.config import RankerConfig, ScoresConfig
+from ranking.rankers.table_settings import with_codings
 from ranking.score_lookup import ScoreLookup
 from ranking.stream import RankingStream
 from ranking.training.model import needs_scores, weighted
@@ -36,7 +37,8 @@ class RankerData:
     @classmethod
     def fit(cls, dataset: DatasetFolder, label: AnyLabel, config: RankerConfig, table: ScoreTable | None) -> RankerData:
         """Fits features, label rates and the scaling of score features on train."""
-        features = FittedFeatures.fit(dataset, build_spec(dataset, config.feature_config()))
+        spec = with_codings(build_spec(dataset, config.feature_config()), config.tables)
+        features = FittedFeatures.fit(dataset, spec)
         encoder, scores = RowEncoder(features, dataset), score_use(config.scores, table)
         if scores is not None:
             train = ImpressionSource(dataset, encoder, ["train"], scores=scores)
@@ -107,14 +109,19 @@ def fit_label_rates(
 ) -> LabelRates | None:
     """Rates of ids with more than RATED_ROWS table rows; None where the config wants none.
 
-    A live room lies in one split as a whole: for rows that are its segments, its id gets no rate.
+    Ids that share a row by their hash share its rate; managed ids come and go, and get none. A live room lies in one
+    split as a whole: for rows that are its segments, its id gets no rate.
     """
     if not config.label_rates:
         return None
     source = ImpressionSource(dataset, encoder, ["train"], label=label)
     features = [feature.name for feature in encoder.fitted.spec.ids]
     of_rooms = isinstance(label, RateLabel)
-    rated = [feature.name for feature in encoder.fitted.spec.ids if not (of_rooms and feature.column == "item_id")]
+    rated = [
+        feature.name
+        for feature in encoder.fitted.spec.ids
+        if feature.coding.ids != "managed" and not (of_rooms and feature.column == "item_id")
+    ]
     sizes = {name: encoder.fitted.rows_of(name) for name in rated if encoder.fitted.rows_of(name) > RATED_ROWS}
     train = RankingStream(source, batch_size=1)
     return LabelRates.fit(

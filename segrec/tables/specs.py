@@ -13,9 +13,7 @@ Pooling = Literal["none", "sum", "mean"]
 TableType = Literal["fp32", "fp16", "bf16", "int8"]
 TableOptimizer = Literal["rowwise_adagrad", "adagrad", "sgd", "adam"]
 TableMemory = Literal["device", "host", "uvm_caching"]
-ShardingKind = Literal[
-    "table_wise", "row_wise", "column_wise", "table_row_wise", "table_column_wise", "grid_shard", "data_parallel"
-]
+ShardingKind = Literal["table_wise", "row_wise", "column_wise", "table_row_wise", "table_column_wise", "grid_shard"]
 Eviction = Literal["lfu", "lru"]
 
 _STATE_BYTES_PER_VALUE: dict[TableOptimizer, int] = {"rowwise_adagrad": 0, "adagrad": 4, "sgd": 0, "adam": 8}
@@ -59,8 +57,8 @@ class TableSpec(Config):
     "L2 on the rows that a batch touches: `rowwise_adagrad` and `adam` on CUDA only."
     managed: ManagedRows | None = None
     "Ids come and go; None: codes are rows, from a vocabulary or a hash."
-    memory: TableMemory = "device"
-    "CUDA: the device's memory, the host's, or the host's behind a cache on the device."
+    memory: TableMemory | None = None
+    "The device's memory; on CUDA also the host's, or the host's behind a cache on the device; None: as the plan likes."
     cache_share: Annotated[float, Field(gt=0, le=1)] = 0.2
     "uvm_caching: rows that the cache on the device holds, as a share of the table."
     sharding: tuple[ShardingKind, ...] = ()
@@ -116,7 +114,7 @@ def check_supported(specs: Sequence[TableSpec], device_type: str) -> None:
             )
         for field, value, instead in (
             ("dtype", spec.dtype if spec.dtype in ("bf16", "int8") else None, "fp32 or fp16"),
-            ("memory", spec.memory if spec.memory != "device" else None, "device"),
+            ("memory", None if spec.memory == "device" else spec.memory, "device"),
         ):
             if value is not None and device_type != "cuda":
                 raise ConfigError(
