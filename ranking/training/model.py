@@ -12,6 +12,7 @@ from ranking.layers import RankerInputs, SequenceInput
 from ranking.layers.feature_embedding import one_table_each, with_sequences
 from ranking.rankers import RankerEntry, SegmentWeighting, find_ranker
 from ranking.rankers.config import RankerConfig, ScoresConfig
+from ranking.rankers.managed_ranker import ManagedRanker
 from segrec.records import ConfigError
 from segrec.tables import TableSpec
 
@@ -53,8 +54,12 @@ def build_ranker(
         raise ConfigError(f"ranker {name!r} wants a {entry.config.__name__} (found: {type(config).__name__})")
     names = [*(feature.name for feature in fitted.spec.ids), *(feature.name for feature in fitted.spec.bags)]
     wrap = weighted(config.scores)
+    tables = one_table_each(names, [fitted.rows_of(feature) for feature in names], config.table_template())
     inputs = RankerInputs(
-        tables=one_table_each(names, [fitted.rows_of(feature) for feature in names], config.table_template()),
+        tables=tuple(
+            config.tables[name].of(table) if name in config.tables else table
+            for name, table in zip(names, tables, strict=True)
+        ),
         features=tuple(names),
         dense_width=len(dense_names),
         extra_width=config.scores.position_width if wrap and config.scores.enter == "input" else 0,
@@ -69,4 +74,6 @@ def build_ranker(
         module: nn.Module = SegmentWeighting(config.scores, ranker) if wrap else ranker
     with torch.no_grad():
         ranker.head.bias.fill_(torch.logit(torch.tensor(positive_rate)).item())
+    if any(table.managed is not None for table in ranker.specs):
+        module = ManagedRanker(module, ranker.specs)
     return RankerModel(module, ranker.specs)
