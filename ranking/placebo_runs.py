@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
-from ranking.placebos import PLACEBOS, placebo_name, write_placebo
+from ranking.placebos import PLACEBOS, Placebo, placebo_name, write_placebo
 from ranking.rankers import find_ranker
 from ranking.rankers.config import RankerConfig
 from ranking.training.ranker_run import file_hash, train_ranker
+from segrec.fitting.shared_run import made_once
 from segrec.records import DatasetFolder, RunFolder, ScoreTable
+from segrec.tables.processes import everywhere
 
 
 def placebo_runs(run: RunFolder, dataset: DatasetFolder, folder: Path) -> Iterator[tuple[str, RunFolder]]:
@@ -28,9 +31,16 @@ def placebo_runs(run: RunFolder, dataset: DatasetFolder, folder: Path) -> Iterat
     yield without.meta.model, without
     for placebo in PLACEBOS:
         file = folder / f"scores_{placebo}.{file_hash(real.path)[:12]}.parquet"
-        table = ScoreTable.open(file) if file.is_file() else write_placebo(real, dataset, placebo, file)
+        table = _placebo_table(file, real, dataset, placebo)
         name = placebo_name(run.meta.model, placebo)
         yield name, _trained(run, dataset, config, table, folder / f"placebo_{placebo}.{run.meta.seed}")
+
+
+def _placebo_table(file: Path, real: ScoreTable, dataset: DatasetFolder, placebo: Placebo) -> ScoreTable:
+    """The table at `file`, written by the first process where it is missing."""
+    found = partial(ScoreTable.open, file)
+    there = everywhere(file.is_file())
+    return found() if there else made_once(partial(write_placebo, real, dataset, placebo, file), found)
 
 
 def _trained(

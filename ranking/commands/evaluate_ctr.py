@@ -59,6 +59,7 @@ def ctr(
     from ranking.evaluation import metric_rows
     from ranking.outcomes import Outcomes
     from segrec.records import SPLITS, ConfigError, DatasetFolder, RunFolder, write_metric_rows
+    from segrec.tables import rank
 
     if split not in SPLITS:
         raise ConfigError(f"--split {split!r} is unknown (known: {', '.join(SPLITS)})")
@@ -70,6 +71,8 @@ def ctr(
     own = _own(folders, given, opened, outcomes)
     others = list(_others(against or [], opened, outcomes, label.name))
     controls = _controls(folders, own, opened, outcomes, placebo_runs or out.with_suffix("")) if placebo else []
+    if rank() != 0:  # every process has predicted its share; the first one measures the whole
+        return
     references, lift = _references(opened, label, outcomes)
     predictions = [*own, *controls, *others, *references]
     check_distinct(predictions)
