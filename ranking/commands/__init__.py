@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import typer
 
-from ranking.commands import demo, evaluate_ctr, rank, report
+from ranking.commands import demo, evaluate_ctr, export, rank, report
 
 
 def add_to(app: typer.Typer, evaluate: typer.Typer) -> None:
     """Adds ranking's commands to `app` and its evaluations to the group `evaluate`."""
     demo.add_to(app)
     evaluate_ctr.add_to(evaluate)
+    export.add_to(app)
     rank.add_to(app)
     report.add_to(app)

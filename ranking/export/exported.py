@@ -1,0 +1,150 @@
+"""An exported ranker opened for service: raw rows or batches in, probabilities out; no training code is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.export.passes import move_to_device_pass
+
+from ranking.batching import RankingBatch
+from ranking.export.manifest import FEATURES, LABEL, LABEL_RATES, PROGRAM, TABLES, ExportManifest
+from ranking.export.program_inputs import program_inputs
+from ranking.export.tables import filled
+from ranking.feature_encoding import FittedFeatures, RowEncoder
+from ranking.impressions import ImpressionSource, ScoreUse
+from ranking.label_rates import LabelRates
+from ranking.labels import AnyLabel, StoredLabel
+from ranking.layers import FeatureEmbedding, RankerInputs
+from ranking.score_lookup import ScoreLookup
+from segrec.records import ConfigError, DataError, DatasetFolder, ScoreTable, Split
+
+Program = Callable[[dict[str, Tensor]], Tensor]
+
+
+@dataclass(frozen=True)
+class ExportedRanker:
+    """What `segrec export` wrote, in memory."""
+
+    folder: Path
+    manifest: ExportManifest
+    features: FittedFeatures
+    label: AnyLabel
+    rates: LabelRates | None
+    embedding: FeatureEmbedding
+    program: Program
+    "Dict of `program_inputs` -> logits: the torch.export program, or what AOTInductor made of it."
+    device: torch.device
+
+    @classmethod
+    def open(
+        cls, folder: Path | str, device: torch.device | str = "cpu", *, compiled: bool | None = None
+    ) -> ExportedRanker:
+        """Opens an export after comparing every file with its hash.
+
+        :param compiled: run the AOTInductor package; None = where there is one for this device and processor.
+        :raises DataError: no export there, or a file is missing, added, changed or unreadable.
+        :raises ConfigError: `compiled` is asked for and was not exported for this device.
+        """
+        folder, device = Path(folder), torch.device(device)
+        manifest = ExportManifest.open(folder)
+        features = FittedFeatures.load(folder / FEATURES)
+        label = StoredLabel.load(folder / LABEL)
+        rates = LabelRates.load(folder / LABEL_RATES) if (folder / LABEL_RATES).is_file() else None
+        embedding = filled(_inputs_of(manifest, folder), _tables_of(folder / TABLES), device)
+        program = _program_of(folder, manifest, device, compiled)
+        return cls(folder, manifest, features, label, rates, embedding, program, device)
+
+    def source(
+        self, dataset: DatasetFolder, splits: Sequence[Split], scores: ScoreTable | None = None
+    ) -> ImpressionSource:
+        """All rows of `splits`, labelled or not, encoded as this ranker wants them.
+
+        :param scores: what a ranker with scores needs.
+        :raises ConfigError: scores are missing.
+        :raises DataError: the dataset lacks a column, or has no such row.
+        """
+        return ImpressionSource(
+            dataset,
+            RowEncoder(self.features, dataset),
+            splits,
+            rates=self.rates,
+            scores=self._score_use(scores),
+            with_segments=self.manifest.segments,
+        )
+
+    def answers(self, batch: RankingBatch) -> npt.NDArray[np.float64]:
+        """What is predicted, (n,) or (n, K) of K outputs: probabilities, seconds of watch time."""
+        return self.label.answers(self.logits(batch).double().cpu().numpy())
+
+    @torch.inference_mode()
+    def logits(self, batch: RankingBatch) -> Tensor:
+        """(B,), or (B, K) of K outputs."""
+        moved = batch.to(self.device)
+        if not moved.rows:
+            return moved.dense.new_zeros((0, len(self.manifest.outputs))[: 1 + (len(self.manifest.outputs) > 1)])
+        return self.program(self._padded(program_inputs(self.embedding(moved), moved)))
+
+    def _padded(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Histories as long as the program wants them, where it wants one length."""
+        wanted = {part.name: part.shape for part in self.manifest.program_inputs}
+        for name in ("past", "valid"):
+            length = wanted[name][1] if name in wanted else None
+            if isinstance(length, int):
+                missing = length - inputs[name].shape[1]
+                padding = (0, 0, 0, missing) if name == "past" else (0, missing)
+                inputs[name] = torch.nn.functional.pad(inputs[name], padding)
+        return inputs
+
+    def _score_use(self, scores: ScoreTable | None) -> ScoreUse | None:
+        wanted = self.manifest.scores
+        if wanted is None:
+            return None
+        if scores is None:
+            raise ConfigError(f"{self.folder} was trained with scores of segments: pass --scores SCORES.parquet")
+        lookup = ScoreLookup.of(scores, wanted.live_window)
+        return ScoreUse(lookup, features=wanted.features, weights=wanted.weights, scaling=wanted.scaling)
+
+
+def _inputs_of(manifest: ExportManifest, folder: Path) -> RankerInputs:
+    try:
+        return TypeAdapter(RankerInputs).validate_python(manifest.embedding)
+    except ValidationError as error:
+        raise DataError(
+            folder, "was exported by another version", found=" ".join(str(error).split())[:200], fix="export it again"
+        ) from None
+
+
+def _tables_of(file: Path) -> dict[str, dict[str, Tensor]]:
+    """By table: its stored tensors."""
+    tables: dict[str, dict[str, Tensor]] = {}
+    try:
+        for key, tensor in load_file(file).items():
+            table, part = key.rsplit(".", 1)
+            tables.setdefault(table, {})[part] = tensor
+    except (OSError, SafetensorError, ValueError) as error:
+        raise DataError(file, "cannot be read", found=str(error), fix="export the run again") from None
+    return tables
+
+
+def _program_of(folder: Path, manifest: ExportManifest, device: torch.device, compiled: bool | None) -> Program:
+    package = manifest.compiled
+    fits = package is not None and package.device == device.type
+    if compiled and not fits:
+        found = "nothing" if package is None else f"for {package.device}"
+        raise ConfigError(f"{folder} holds no compiled program for {device.type} (found: {found}); export with --aot")
+    if package is not None and fits and compiled is not False:
+        loaded: Program = torch._inductor.aoti_load_package(str(folder / package.file))
+        return loaded
+    program = torch.export.load(folder / PROGRAM)
+    if device.type != "cpu":
+        program = move_to_device_pass(program, device)
+    return program.module()

@@ -1,0 +1,206 @@
+"""A ranker's run -> one folder for service, compared with the run before it appears."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import TypeAdapter
+from safetensors.torch import save_file
+from torch import nn
+
+from ranking.batching import RankingBatch
+from ranking.export.compilation import compile_program
+from ranking.export.dense_part import described, export_dense, ranker_of, save_program
+from ranking.export.exported import ExportedRanker
+from ranking.export.made_batch import made_batch
+from ranking.export.manifest import FEATURES, LABEL, LABEL_RATES, PARITY, PROGRAM, TABLES, ExportManifest, ScoreInput
+from ranking.export.parity import Parity, measured_parity
+from ranking.export.program_inputs import program_inputs
+from ranking.export.tables import Quantise, stored_table
+from ranking.labels import tasks_of
+from ranking.layers import RankerInputs
+from ranking.opened_run import OpenedRun
+from ranking.score_features import NAMES
+from ranking.training.model import weighted
+from ranking.training.ranker_fit import WEIGHTS
+from segrec.records import DataError, DatasetFolder, Split, file_hash, new_folder, package_versions
+from segrec.tables.starting import table_weights
+
+CHECKED_ROWS = 4096
+"Rows that run and export are compared on."
+_MADE_BATCH = 256
+_EXAMPLE_ROWS = 3
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """How a run becomes an export."""
+
+    quantise: Quantise = "none"
+    compile_for: Literal["cpu", "cuda"] | None = None
+    "An AOTInductor package beside the program; None = none."
+    tolerance: float | None = None
+    "Of the comparison; None = 1e-5 of a probability, with int8 tables 1e-3 of AUC."
+
+
+def export_run(
+    opened: OpenedRun,
+    out: Path,
+    config: ExportConfig,
+    *,
+    dataset: DatasetFolder | None = None,
+    overwrite: bool = False,
+) -> tuple[ExportManifest, Parity]:
+    """Writes the export of a run to `out` and tells how it compares with the run.
+
+    :param dataset: whose test rows (valid ones, where it has none) are compared; None = rows made from the spec.
+    :raises DataError: `out` exists, weights that cannot be read, or an export that answers otherwise than its run.
+    :raises ConfigError: no compiler or device to compile for.
+    """
+    module = opened.model(_dense_names(opened)).module
+    with new_folder(out, overwrite=overwrite) as folder:
+        manifest = _write(opened, module, folder, config)
+        manifest.write(folder)
+        parity = _compare(opened, module, folder, config, dataset)
+        (folder / PARITY).write_text(json.dumps(parity.to_json(), indent=1) + "\n", encoding="utf-8")
+        manifest.write(folder)
+    return manifest, parity
+
+
+def _write(opened: OpenedRun, module: nn.Module, folder: Path, config: ExportConfig) -> ExportManifest:
+    """All files but the comparison; the manifest comes back, without hashes."""
+    run, scores, segments = opened.run, opened.data.scores, weighted(opened.config.scores)
+    for name in (FEATURES, LABEL, LABEL_RATES):
+        _copy(run.path / name, folder / name)
+    _save_tables(module, folder / TABLES, config.quantise)
+    example = _example(opened, module)
+    program = export_dense(module, example, opened.config.scores.max_segments)
+    compiled = None if config.compile_for is None else compile_program(program, folder, config.compile_for)
+    taken = described(program, example)
+    save_program(program, folder / PROGRAM)
+    return ExportManifest(
+        ranker=run.meta.model,
+        run=str(run.path.resolve()),
+        seed=run.meta.seed,
+        label=run.meta.label or "",
+        outputs=_outputs(opened),
+        dataset_fingerprint=run.meta.dataset_fingerprint,
+        trained_until_ms=run.meta.trained_until_ms,
+        weights_hash=file_hash(run.path / WEIGHTS),
+        scores_hash=run.meta.scores_hash,
+        quantise=config.quantise,
+        embedding=TypeAdapter(RankerInputs).dump_python(ranker_of(module).embedding.inputs, mode="json"),
+        names=opened.data.features.spec.sparse_names,
+        dense_names=tuple(_dense_names(opened)),
+        columns=_columns(opened),
+        program_inputs=taken,
+        scores=None
+        if scores is None
+        else ScoreInput(
+            features=scores.features,
+            weights=scores.weights,
+            scaling=scores.scaling,
+            live_window=opened.config.scores.live_window,
+        ),
+        segments=segments,
+        max_segments=opened.config.scores.max_segments,
+        batch_size=opened.config.batch_size,
+        compiled=compiled,
+        versions=package_versions(),
+    )
+
+
+def _compare(
+    opened: OpenedRun, module: nn.Module, folder: Path, config: ExportConfig, dataset: DatasetFolder | None
+) -> Parity:
+    """:raises DataError: the export answers otherwise than the run."""
+    parity = measured_parity(
+        module,
+        ExportedRanker.open(folder, config.compile_for or "cpu").logits,
+        _made(opened) if dataset is None else _logged(opened, dataset),
+        outputs=_outputs(opened),
+        checked_on="made rows" if dataset is None else str(dataset.path),
+        quantise=config.quantise,
+        tolerance=config.tolerance,
+    )
+    if not parity.holds:
+        what = "loses AUC" if config.quantise == "int8" else "answers otherwise"
+        raise DataError(
+            opened.run.path, f"its export {what} (checked on {parity.checked_on})", found=f"{parity.measured:.2g}",
+            expected=f"at most {parity.tolerance:g}", fix="raise --tolerance, or export without --quantise",
+        )  # fmt: skip
+    return parity
+
+
+def _logged(opened: OpenedRun, dataset: DatasetFolder) -> Iterator[RankingBatch]:
+    """Labelled rows of the newest split that has some."""
+    split: Split = next(split for split in ("test", "valid", "train") if opened.data.rows_of(dataset, split))
+    batches = (batch for _, batch in opened.stream(dataset, [split]).in_order())
+    return islice(batches, -(-CHECKED_ROWS // opened.config.batch_size))
+
+
+def _made(opened: OpenedRun) -> Iterator[RankingBatch]:
+    for seed in range(CHECKED_ROWS // _MADE_BATCH):
+        yield _made_batch(opened, _MADE_BATCH, seed)
+    yield _made_batch(opened, 1, CHECKED_ROWS)
+
+
+def _made_batch(opened: OpenedRun, rows: int, seed: int, events: int | None = None) -> RankingBatch:
+    scores = opened.config.scores
+    return made_batch(
+        opened.data.features,
+        rows,
+        dense_width=len(_dense_names(opened)),
+        max_segments=scores.max_segments if weighted(scores) else None,
+        seed=seed,
+        events=events,
+    )
+
+
+def _example(opened: OpenedRun, module: nn.Module) -> dict[str, torch.Tensor]:
+    """Program inputs with the longest histories."""
+    batch = _made_batch(opened, _EXAMPLE_ROWS, seed=0, events=opened.data.features.spec.history.length or 0)
+    with torch.no_grad():
+        return program_inputs(ranker_of(module).lookup(batch), batch)
+
+
+def _save_tables(module: nn.Module, file: Path, quantise: Quantise) -> None:
+    tensors = {
+        f"{table}.{part}": tensor
+        for table, weight in table_weights(module.state_dict()).items()
+        for part, tensor in stored_table(weight, quantise).items()
+    }
+    save_file(tensors, file, metadata={"quantise": quantise})
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target)
+    elif source.is_file():
+        shutil.copyfile(source, target)
+
+
+def _outputs(opened: OpenedRun) -> tuple[str, ...]:
+    return tuple(task.name for task in tasks_of(opened.data.label))
+
+
+def _dense_names(opened: OpenedRun) -> list[str]:
+    data = opened.data
+    rates = data.rates.names if data.rates is not None else []
+    scores = [f"score_{name}" for name in NAMES] if data.scores is not None and data.scores.features else []
+    return data.features.dense_names + rates + scores
+
+
+def _columns(opened: OpenedRun) -> dict[str, tuple[str, ...]]:
+    """Raw columns of the features, by side."""
+    found: dict[str, list[str]] = {}
+    for feature in opened.data.features.spec.all:
+        found.setdefault(feature.side, []).append(feature.column)
+    return {side: tuple(dict.fromkeys(columns)) for side, columns in found.items()}
