@@ -7,64 +7,94 @@ optimizers' state, dense optimizer's tensors), progress.json, optimizer.json, ra
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Never, Self
 
 import torch
 import torch.distributed as dist
 from pydantic import ValidationError
 from torch import nn
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
-from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
+from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
-from torch.distributed.checkpoint.planner import WriteItem
 from torch.distributed.checkpoint.state_dict_loader import load
-from torch.distributed.checkpoint.state_dict_saver import save
 
+from segrec.fitting.checkpoint_folder import (
+    OPTIMIZER,
+    PARTIAL,
+    PROGRESS,
+    checkpoint_path,
+    checkpoint_steps,
+    complete,
+    damage,
+    read_progress,
+    remove,
+    write_json,
+)
+from segrec.fitting.checkpoint_writer import BackgroundWriter, CheckpointWriter, failure_text, state_bytes, write_now
 from segrec.fitting.config import FitConfig
+from segrec.fitting.free_memory import free_memory
 from segrec.fitting.progress import Progress
-from segrec.fitting.random_state import random_state, restore_random_state
+from segrec.fitting.random_state import restore_random_state
 from segrec.records import ConfigError, DataError
-from segrec.tables.processes import barrier, everywhere, rank
+from segrec.tables.processes import all_agree, barrier, everywhere, rank, world_size
 from segrec.tables.state import fused_state, live_state
 
 _log = logging.getLogger(__name__)
-_MAY_CHANGE = {"epochs", "patience", "device", "keep_last", "checkpoint_every", "log_every"}
+_MAY_CHANGE = {"epochs", "patience", "device", "keep_last", "checkpoint_every", "log_every", "async_checkpoints"}
 _MODULE, _TABLES, _OPTIMIZER = "module/", "tables/", "optimizer/"
-
-
-class _LeanPlanner(DefaultSavePlanner):
-    """Hands tables to the writer without a copy.
-
-    Tables are slices of one buffer; the writer copies slices and keeps the copies until the file is written.
-    """
-
-    def resolve_data(self, write_item: WriteItem) -> torch.Tensor | io.BytesIO:
-        """The same memory as a tensor of its own."""
-        data = super().resolve_data(write_item)
-        if isinstance(data, torch.Tensor) and data.device.type == "cpu" and data.is_contiguous():
-            return torch.from_numpy(data.detach().view(torch.uint8).numpy()).view(data.dtype) if data.dim() else data
-        return data
+_SPARE_BYTES = 2**30
+"A copy of the state must leave this much memory free."
 
 
 class Checkpoints:
-    """Checkpoints of one run in `folder`. With several processes all must call each method."""
+    """Checkpoints of one run in `folder`. With several processes all must call each method.
+
+    :param background: write from a copy of the state while the training goes on, one checkpoint at a time. A write
+        that failed is raised by the next `check`, `save`, `flush` or load. As a context manager it waits for the last.
+    """
 
     def __init__(
-        self, folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer | None, keep_last: int = 2
+        self,
+        folder: Path,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer | None,
+        keep_last: int = 2,
+        *,
+        background: bool = False,
     ) -> None:
         self.folder, self._module, self._optimizer, self._keep_last = folder, module, optimizer, keep_last
+        self._background = BackgroundWriter() if background else None
+        self._writing: tuple[int, Future[Any]] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Waits for the last write; after an error it is not raised but logged."""
+        if error is None:
+            self.flush()
+        elif self._writing is not None:
+            step, writing = self._writing
+            self._writing = None
+            problem = writing.exception()
+            if problem is not None:
+                _log.warning(
+                    "%s was not written (%s)", checkpoint_path(self.folder, step), failure_text(problem) or problem
+                )
 
     def steps(self) -> list[int]:
         """Steps that have a checkpoint, oldest first."""
-        return sorted(int(path.name.removeprefix("step_")) for path in self.folder.glob("step_" + "[0-9]" * 8))
+        return checkpoint_steps(self.folder)
 
     def check_same_config(self, config: FitConfig) -> None:
         """Keeps the settings beside the checkpoints; a run that goes on must have the same ones.
@@ -73,7 +103,7 @@ class Checkpoints:
         """
         file, now = self.folder / "config.json", config.model_dump(mode="json")
         started = json.loads(file.read_text(encoding="utf-8")) if rank() == 0 and file.is_file() else None
-        before = everywhere(started if self.steps() else None) or now
+        before = everywhere(_completed(started, type(config)) if started and self.steps() else None) or now
         for name in dict.fromkeys([*now, *before]):
             if name not in _MAY_CHANGE and now.get(name) != before.get(name):
                 raise ConfigError(
@@ -82,46 +112,75 @@ class Checkpoints:
                 )
         if rank() == 0:
             self.folder.mkdir(parents=True, exist_ok=True)
-            _write_json(file, now)
+            write_json(file, now)
 
-    def save(self, progress: Progress) -> None:
-        """Writes a checkpoint of `progress.step`, then forgets old ones.
+    def save(self, progress: Progress, files: Mapping[str, Any] | None = None) -> None:
+        """Writes a checkpoint of `progress.step` with `files` (name: JSON) beside it, then forgets old ones.
 
         :raises DataError: the disk is full or the folder cannot be written; older checkpoints stay.
         """
-        final = self._path(progress.step)
+        self.flush()
+        final = checkpoint_path(self.folder, progress.step)
         if everywhere(final.is_dir()):
             return
-        building = final.with_name(final.name + ".partial")
-        try:
-            if rank() == 0:
-                shutil.rmtree(building, ignore_errors=True)
-                building.mkdir(parents=True)
-            barrier()
-            _write_json(building / f"random_{rank()}.json", random_state())
-            writer, alone = FileSystemWriter(building), not dist.is_initialized()
-            save(self._tensors(), storage_writer=writer, planner=_LeanPlanner(), no_dist=alone)
-            if rank() == 0:
-                self._finish(building, final, progress)
-        except (OSError, CheckpointException) as error:
+        building = final.with_name(final.name + PARTIAL)
+        if rank() == 0:
             shutil.rmtree(building, ignore_errors=True)
-            raise DataError(final, "cannot be written", found=_reason(error), fix="free space and run again") from None
         barrier()
+        groups = [] if self._optimizer is None else self._optimizer.state_dict()["param_groups"]
+        kept = {PROGRESS: progress.model_dump(mode="json"), OPTIMIZER: json.loads(json.dumps(groups)), **(files or {})}
+        writer = CheckpointWriter(building, partial(self._complete, building, final, kept))
+        tensors = self._tensors()
+        if self._background is not None and self._room_for_a_copy(tensors):
+            self._writing = progress.step, self._background.start(tensors, writer)
+            return
+        try:
+            write_now(tensors, writer)
+        except CheckpointException as error:
+            self._refuse(progress.step, error)
+
+    def check(self, step: int, every: int = 1) -> None:
+        """Notices a write in the background that failed: at once, or with several processes each `every` steps.
+
+        :raises DataError: it failed.
+        """
+        if self._writing is None or (world_size() > 1 and step % every):
+            return
+        if all_agree(self._writing[1].done()):
+            self.flush()
+
+    def flush(self) -> None:
+        """Waits until the checkpoint that is being written is there.
+
+        :raises DataError: it could not be written.
+        """
+        if self._writing is None:
+            return
+        step, writing = self._writing
+        self._writing = None
+        error = writing.exception()
+        if error is not None:
+            self._refuse(step, error)
 
     def restore_newest(self) -> Progress | None:
         """Loads the newest intact checkpoint, random states included; says so when a newer one is damaged.
 
         :raises DataError: a checkpoint of another model.
         """
-        for step in reversed(self.steps()):
+        self.flush()
+        steps = everywhere(self.steps())
+        for step in reversed(steps):
             problem = self._problem(step)
             if problem is None:
-                progress = self._progress(step)
-                self._load(step, optimizer=True)
-                restore_random_state(self._path(step) / f"random_{rank()}.json")
+                path = checkpoint_path(self.folder, step)
+                progress = read_progress(path)
+                self._load(path, optimizer=True)
+                restore_random_state(path / f"random_{rank()}.json")
                 self._forget_newer(step)
                 return progress
-            _log.warning("%s is damaged (%s): going back to the checkpoint before it", self._path(step), problem)
+            then = "going back to the checkpoint before it" if step != steps[0] else "none is left: starting anew"
+            if rank() == 0:
+                _log.warning("%s is damaged (%s): %s", checkpoint_path(self.folder, step), problem, then)
         return None
 
     def load_weights(self, step: int) -> None:
@@ -129,26 +188,42 @@ class Checkpoints:
 
         :raises DataError: it is damaged or not there.
         """
-        problem = self._problem(step)
+        self.flush()
+        path, problem = checkpoint_path(self.folder, step), self._problem(step)
         if problem is not None:
-            raise DataError(self._path(step), f"is damaged ({problem})", fix="remove this run and fit again")
-        self._load(step, optimizer=False)
+            raise DataError(path, f"is damaged ({problem})", fix="remove this run and fit again")
+        self._load(path, optimizer=False)
 
-    def _finish(self, building: Path, final: Path, progress: Progress) -> None:
-        (building / "progress.json").write_text(progress.model_dump_json(), encoding="utf-8")
-        groups = [] if self._optimizer is None else self._optimizer.state_dict()["param_groups"]
-        _write_json(building / "optimizer.json", groups)
-        manifest = {path.name: [path.stat().st_size, _sha256(path)] for path in sorted(building.iterdir())}
-        _write_json(building / "manifest.json", manifest)
-        building.rename(final)
+    def _complete(self, building: Path, final: Path, files: dict[str, Any]) -> None:
+        complete(building, final, files)
         self._forget_old()
+
+    def _refuse(self, step: int, error: BaseException) -> Never:
+        """Raises what kept the checkpoint of `step` from being written."""
+        path = checkpoint_path(self.folder, step)
+        if rank() == 0:
+            shutil.rmtree(path.with_name(path.name + PARTIAL), ignore_errors=True)
+        text = failure_text(error)
+        if text is None:
+            raise error
+        raise DataError(path, "cannot be written", found=text, fix="free space and run again") from None
+
+    def _room_for_a_copy(self, tensors: Mapping[str, Any]) -> bool:
+        """Whether all processes have the memory for a copy of their part."""
+        needed, free = state_bytes(tensors), free_memory()
+        fits = free is None or needed + _SPARE_BYTES <= free or needed < _SPARE_BYTES
+        if all_agree(fits):
+            return True
+        if rank() == 0:
+            _log.warning(
+                "no memory for a copy of the state (%.2f GiB): training waits while checkpoints are written",
+                needed / 2**30,
+            )
+        return False
 
     def _problem(self, step: int) -> str | None:
         """What is wrong with a checkpoint, the same on all processes; None when it is intact."""
-        return everywhere(_damage(self._path(step)) if rank() == 0 else None)
-
-    def _progress(self, step: int) -> Progress:
-        return Progress.model_validate_json((self._path(step) / "progress.json").read_text(encoding="utf-8"))
+        return everywhere(damage(checkpoint_path(self.folder, step)) if rank() == 0 else None)
 
     def _tensors(self, *, tables: bool = True) -> dict[str, Any]:
         state = {_MODULE + key: value for key, value in live_state(self._module).items()}
@@ -165,8 +240,7 @@ class Checkpoints:
                 if value is not None:
                     yield f"{_OPTIMIZER}{number}/{name}", torch.as_tensor(value)
 
-    def _load(self, step: int, *, optimizer: bool) -> None:
-        path = self._path(step)
+    def _load(self, path: Path, *, optimizer: bool) -> None:
         metadata = FileSystemReader(path).read_metadata().state_dict_metadata
         stored = {key: meta for key, meta in metadata.items() if isinstance(meta, TensorStorageMetadata)}
         wanted = self._tensors(tables=optimizer)
@@ -189,7 +263,7 @@ class Checkpoints:
         }
         load({**wanted, **states}, storage_reader=FileSystemReader(path), no_dist=not dist.is_initialized())
         if optimizer and self._optimizer is not None:
-            self._load_optimizer(states, json.loads((path / "optimizer.json").read_text(encoding="utf-8")))
+            self._load_optimizer(states, json.loads((path / OPTIMIZER).read_text(encoding="utf-8")))
 
     def _load_optimizer(self, states: dict[str, torch.Tensor], groups: list[dict[str, Any]]) -> None:
         assert self._optimizer is not None
@@ -202,10 +276,12 @@ class Checkpoints:
     def _forget_old(self) -> None:
         steps = self.steps()
         kept = set(steps[-self._keep_last :])
-        kept |= {best for step in kept if (best := self._progress(step).best_step) is not None}
+        kept |= {
+            best for step in kept if (best := read_progress(checkpoint_path(self.folder, step)).best_step) is not None
+        }
         for step in set(steps) - kept:
-            _remove(self._path(step))
-        for leftover in self.folder.glob("step_*.partial"):
+            remove(checkpoint_path(self.folder, step))
+        for leftover in self.folder.glob("step_*" + PARTIAL):
             shutil.rmtree(leftover, ignore_errors=True)
 
     def _forget_newer(self, step: int) -> None:
@@ -213,52 +289,18 @@ class Checkpoints:
         if rank() == 0:
             for newer in self.steps():
                 if newer > step:
-                    _remove(self._path(newer))
+                    remove(checkpoint_path(self.folder, newer))
         barrier()
 
-    def _path(self, step: int) -> Path:
-        return self.folder / f"step_{step:08d}"
 
-
-def _damage(path: Path) -> str | None:
+def _completed(settings: dict[str, Any], config: type[FitConfig]) -> dict[str, Any]:
+    """Settings as stored, with the defaults of those that did not exist yet."""
     try:
-        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-        for name, (size, digest) in manifest.items():
-            found = (path / name).stat().st_size
-            if found != size:
-                return f"{name} has {found} of {size} bytes"
-            if _sha256(path / name) != digest:
-                return f"{name} has other content than was written"
-        Progress.model_validate_json((path / "progress.json").read_text(encoding="utf-8"))
-    except OSError as error:
-        return f"{Path(error.filename or path).name}: {error.strerror}"
-    except (ValueError, ValidationError, AttributeError, TypeError):
-        return "manifest.json or progress.json does not parse"
-    return None
+        return config.model_validate(settings).model_dump(mode="json")
+    except ValidationError:
+        return settings
 
 
 def _size(value: Any) -> torch.Size:
     size = value.metadata().size if hasattr(value, "local_shards") else value.shape
     return torch.Size(size)
-
-
-def _reason(error: BaseException) -> str:
-    inner = next(iter(error.failures.values()))[0] if isinstance(error, CheckpointException) else error
-    return str(getattr(inner, "strerror", None) or inner).splitlines()[0][:200]
-
-
-def _remove(path: Path) -> None:
-    """By rename first: a half removed checkpoint is not taken for one."""
-    gone = path.with_name(path.name + ".partial")
-    shutil.rmtree(gone, ignore_errors=True)
-    path.rename(gone)
-    shutil.rmtree(gone, ignore_errors=True)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value), encoding="utf-8")

@@ -63,22 +63,29 @@ def fit(fittable: Fittable[B], stream: Stream[B], config: FitConfig, folder: Pat
         `folder` that was started with other settings (the first different one is named).
     :raises DataError: the folder holds another model's checkpoints, or cannot be written.
     """
-    checkpoints = Checkpoints(folder / "checkpoints", fittable.module, fittable.optimizer, config.keep_last)
+    checkpoints = Checkpoints(
+        folder / "checkpoints", fittable.module, fittable.optimizer, config.keep_last,
+        background=config.async_checkpoints,
+    )  # fmt: skip
     checkpoints.check_same_config(config)
     seed_everything(config.seed + rank())
     progress = checkpoints.restore_newest() or Progress()
     total = sum(stream.batches(epoch) for epoch in range(config.epochs))
     _save_plan(fittable.module, folder)
     fittable.module.train()
-    with Monitor(
-        folder / "events", progress, batch_size=config.batch_size, log_every=config.log_every, total=total
-    ) as monitor:
+    with (
+        Monitor(
+            folder / "events", progress, batch_size=config.batch_size, log_every=config.log_every, total=total
+        ) as monitor,
+        checkpoints,
+    ):
         while progress.epoch < config.epochs and not progress.exhausted(config.patience):
             validations = _validation_points(stream.batches(progress.epoch), config.validations_per_epoch)
             for batch in stream.epoch(progress.epoch, start=progress.batch):
                 loss = _step(fittable, batch, config.clip_norm)
                 progress.advance()
                 monitor.step(loss)
+                checkpoints.check(progress.step, config.log_every)
                 if progress.batch in validations:
                     monitor.flush()
                     _validate(fittable, progress, monitor)

@@ -1,15 +1,18 @@
 """A small click model that is fitted in this process, in a killed one, or in two; run as a program by some tests.
 
-python click_program.py FOLDER [--tables] [--kill-at STEP] [--kill-in-checkpoint STEP]
+python click_program.py FOLDER [--tables] [--kill-at STEP] [--kill-in-checkpoint STEP] [--kills SEED] [--two]
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import random
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +21,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torchrec import KeyedJaggedTensor
 
 from segrec.fitting import ArrayStream, FitConfig, FitResult, Fittable, checkpoints, fit, global_mean
-from segrec.tables import TableSpec, bags, distribute, rank, sequences, whole_state, world_size
+from segrec.tables import TableSpec, bags, distribute, fused_state, rank, sequences, whole_state, world_size
 
 ROWS, USERS, ITEMS = 300, 12, 20
 USER = TableSpec(name="user", rows=USERS, dim=4, features=("user",), learning_rate=0.3)
@@ -26,8 +29,11 @@ ITEM = TableSpec(name="item", rows=ITEMS, dim=4, features=("item", "last"), opti
 PAST = TableSpec(name="past", rows=ITEMS, dim=4, features=("past",), pooling="none", optimizer="sgd")
 SPECS = (USER, ITEM, PAST)
 CONFIG = FitConfig(
-    epochs=3, batch_size=32, learning_rate=0.05, seed=5, device="cpu", patience=None, checkpoint_every=4, log_every=3
-)
+    epochs=3, batch_size=32, learning_rate=0.05, seed=5, device="cpu", patience=None, checkpoint_every=4, log_every=3,
+    async_checkpoints=False,
+)  # fmt: skip
+BACKGROUND = CONFIG.model_copy(update={"async_checkpoints": True})
+KILLS = 5
 
 
 class TableClicks(nn.Module):
@@ -68,22 +74,29 @@ class PlainClicks(nn.Module):
 class RecordingStream:
     """An ArrayStream of row numbers that remembers which rows it gave, and may end the process on the way."""
 
-    def __init__(self, kill_at: int | None = None) -> None:
+    def __init__(self, kill_at: int | None = None, delay: float = 0.0) -> None:
         self.inner = ArrayStream(
             ROWS, torch.from_numpy, batch_size=CONFIG.batch_size, seed=CONFIG.seed, rank=rank(), world_size=world_size()
         )
         self.given: list[list[int]] = []
-        self.kill_at = kill_at
+        self.kill_at, self.delay = kill_at, delay
 
     def batches(self, epoch: int) -> int:
         return self.inner.batches(epoch)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Tensor]:
         for place, rows in enumerate(self.inner.epoch(epoch, start), start=start):
-            if self.kill_at == epoch * self.batches(epoch) + place:
-                os.kill(os.getpid(), signal.SIGKILL)
+            if self.kill_at is not None and self.kill_at <= epoch * self.batches(epoch) + place:
+                if not self.delay:
+                    _kill()
+                threading.Timer(self.delay, _kill).start()
+                self.kill_at = None
             self.given.append(rows.tolist())
             yield rows
+
+
+def _kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def build(*, tables: bool, dropout: float = 0.2) -> tuple[Fittable[Tensor], nn.Module]:
@@ -107,21 +120,41 @@ def build(*, tables: bool, dropout: float = 0.2) -> tuple[Fittable[Tensor], nn.M
     return Fittable(module, loss, optimizer, validate, monitor="NLL", minimize=True), module
 
 
-def run(folder: Path, *, tables: bool, stream: RecordingStream | None = None) -> tuple[FitResult, dict[str, Tensor]]:
+def run(
+    folder: Path, *, tables: bool, stream: RecordingStream | None = None, config: FitConfig = CONFIG
+) -> tuple[FitResult, dict[str, Tensor]]:
+    """The result, and the weights and all optimizers' states at the end."""
     fittable, module = build(tables=tables)
-    result = fit(fittable, stream or RecordingStream(), CONFIG, folder)
-    return result, whole_state(module)
+    result = fit(fittable, stream or RecordingStream(), config, folder)
+    states = {name: value.local_shards()[0].tensor for name, value in fused_state(module).items()}
+    assert fittable.optimizer is not None
+    for number, values in fittable.optimizer.state_dict()["state"].items():
+        states |= {f"{number}/{name}": value for name, value in values.items()}
+    return result, {**whole_state(module), **states}
 
 
 def _killed_when_finishing(step: int) -> Callable[..., None]:
-    finish = checkpoints.Checkpoints._finish
+    complete = checkpoints.Checkpoints._complete
 
-    def killed(self: checkpoints.Checkpoints, building: Path, final: Path, progress: checkpoints.Progress) -> None:
-        if progress.step == step:
-            os.kill(os.getpid(), signal.SIGKILL)
-        finish(self, building, final, progress)
+    def killed(self: checkpoints.Checkpoints, building: Path, final: Path, files: dict[str, Any]) -> None:
+        if files["progress.json"]["step"] == step:
+            _kill()
+        complete(self, building, final, files)
 
     return killed
+
+
+def _killed_again_and_again(folder: Path, seed: int) -> None:
+    """The same run in child processes, each killed some time after a step of its own, both drawn from `seed`."""
+    drawn = random.Random(seed)
+    for step in sorted(drawn.sample(range(2, 30), KILLS)):
+        delay = drawn.uniform(0, 0.03)
+        child = os.fork()
+        if child == 0:
+            run(folder, tables=True, stream=RecordingStream(step, delay), config=BACKGROUND)
+            _kill()  # done before the signal came
+        _, status = os.waitpid(child, 0)
+        assert os.WTERMSIG(status) == signal.SIGKILL
 
 
 def _two_processes(folder: Path) -> None:
@@ -140,11 +173,14 @@ if __name__ == "__main__":
     parser.add_argument("--two", action="store_true")
     parser.add_argument("--kill-at", type=int)
     parser.add_argument("--kill-in-checkpoint", type=int)
+    parser.add_argument("--kills", type=int)
     wanted = parser.parse_args()
     torch.set_num_threads(1)
     if wanted.kill_in_checkpoint is not None:
-        checkpoints.Checkpoints._finish = _killed_when_finishing(wanted.kill_in_checkpoint)
-    if wanted.two:
+        checkpoints.Checkpoints._complete = _killed_when_finishing(wanted.kill_in_checkpoint)
+    if wanted.kills is not None:
+        _killed_again_and_again(wanted.folder, wanted.kills)
+    elif wanted.two:
         _two_processes(wanted.folder)
     else:
         run(wanted.folder, tables=wanted.tables, stream=RecordingStream(wanted.kill_at))

@@ -5,28 +5,33 @@ from __future__ import annotations
 import errno
 import json
 import logging
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from segrec.fitting import Checkpoints, Progress, checkpoints
+from segrec.fitting import Checkpoints, Progress, checkpoint_folder
 from segrec.records import DataError
 
 
-def saved(folder: Path, steps: list[int], *, best: dict[int, int] | None = None, keep_last: int = 2) -> Checkpoints:
+def saved(
+    folder: Path, steps: list[int], *, best: dict[int, int] | None = None, keep_last: int = 2, background: bool = False
+) -> Checkpoints:
     """Checkpoints at `steps` of a module whose weight is the step; `best`: step -> best step by then."""
     module = nn.Linear(1, 1, bias=False)
     optimizer = torch.optim.Adam(module.parameters(), lr=0.1)
-    kept = Checkpoints(folder, module, optimizer, keep_last)
+    kept = Checkpoints(folder, module, optimizer, keep_last, background=background)
     for step in steps:
         module.weight.data.fill_(step)
         module.weight.grad = torch.full_like(module.weight, 1.0)
         optimizer.step()
         module.weight.data.fill_(step)
         kept.save(Progress(epoch=0, batch=step, step=step, best_step=(best or {}).get(step)))
+    kept.flush()
     return kept
 
 
@@ -131,17 +136,55 @@ def test_damaged_best_weights_are_an_error(tmp_path: Path) -> None:
         kept.load_weights(10)
 
 
-def test_a_full_disk_is_one_line_and_leaves_older_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = saved(tmp_path, [10])
+def saved_whole(kept: Checkpoints, step: int) -> None:
+    kept.save(Progress(step=step))
+    kept.flush()
 
-    def full(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoints, "save", full)
+def no_space(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("background", [False, True], ids=["now", "background"])
+def test_a_full_disk_is_one_line_and_leaves_older_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, background: bool
+) -> None:
+    kept = saved(tmp_path, [10], background=background)
+    monkeypatch.setattr(checkpoint_folder, "write_json", no_space)
     expected = r"step_00000020: cannot be written \(found: No space left on device\); free space and run again"
     with pytest.raises(DataError, match=expected):
-        kept.save(Progress(step=20))
+        saved_whole(kept, 20)
     assert [path.name for path in tmp_path.iterdir()] == ["step_00000010"]
+
+
+@contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    """The system refuses larger files, as a full disk does; Python ignores the signal and gets the error."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("background", [False, True], ids=["now", "background"])
+def test_the_system_stops_a_write_in_the_middle_and_the_run_goes_on_from_the_one_before(
+    tmp_path: Path, background: bool
+) -> None:
+    module = nn.Linear(1000, 100)
+    with Checkpoints(tmp_path, module, None, background=background) as kept:
+        saved_whole(kept, 1)
+        with (
+            file_size_limit(100_000),
+            pytest.raises(DataError, match=r"step_00000002: cannot be written \(found: .+\)"),
+        ):
+            saved_whole(kept, 2)
+        assert kept.steps() == [1]
+        assert not list(tmp_path.glob("*.partial"))
+        assert kept.restore_newest() == Progress(step=1)
+        kept.save(Progress(step=2))
+    assert kept.steps() == [1, 2]
 
 
 def test_a_half_written_folder_is_not_a_checkpoint(tmp_path: Path) -> None:

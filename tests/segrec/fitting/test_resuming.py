@@ -43,6 +43,20 @@ def test_killed_in_mid_epoch_ends_with_the_same_weights(
     assert stream.given == expected[12:]
 
 
+def test_killed_five_times_at_random_steps_and_times_ends_as_if_it_was_not(
+    tmp_path: Path, click_program: ModuleType
+) -> None:
+    whole, state = click_program.run(tmp_path / "whole", tables=True)
+    done = subprocess.run(
+        [sys.executable, str(PROGRAM), str(tmp_path / "killed"), "--kills", "11"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    resumed, again = click_program.run(tmp_path / "killed", tables=True, config=click_program.BACKGROUND)
+    check_same(state, again)  # weights, Adagrad's sums, Adam's means: bit for bit; one wrote its checkpoints in between
+    assert resumed == whole
+
+
 def test_killed_while_a_checkpoint_is_written_goes_back_to_the_one_before(
     tmp_path: Path, click_program: ModuleType
 ) -> None:
