@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 
 from segrec.tables import world_size
 
@@ -73,8 +73,22 @@ class Dice(nn.Module):
 ACTIVATIONS: dict[ActivationName, Activation] = {"relu": lambda _width: nn.ReLU(), "prelu": PRelu, "dice": Dice}
 
 
+class _Summed(torch.autograd.Function):
+    """The sum over all processes; what reaches one summand's gradient is the sum of all processes' gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        summed = values.contiguous().clone()
+        dist.all_reduce(summed)
+        return summed
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        return _Summed.forward(ctx, gradient)
+
+
 def _over_processes(sums: Tensor) -> Tensor:
     if world_size() == 1:
         return sums
-    summed: Tensor = all_reduce(sums)  # type: ignore[no-untyped-call]
+    summed: Tensor = _Summed.apply(sums)
     return summed
