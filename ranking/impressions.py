@@ -11,11 +11,12 @@ import polars as pl
 
 from ranking.encoded_rows import EncodedRows
 from ranking.feature_encoding import RowEncoder
-from ranking.label_rates import LabelRates, spans_of
+from ranking.label_rates import spans_of
 from ranking.labels import Label
 from ranking.pieces import Piece, cut_pieces
 from ranking.score_features import NAMES, VALUES, score_features, with_indicators
 from ranking.score_lookup import Jagged, ScoreLookup
+from ranking.task_rates import AnyRates
 from segrec.records import DataError, DatasetFolder, Split, segment_count
 
 
@@ -45,7 +46,7 @@ class ImpressionSource:
         splits: Sequence[Split],
         *,
         label: Label | None = None,
-        rates: LabelRates | None = None,
+        rates: AnyRates | None = None,
         scores: ScoreUse | None = None,
         with_segments: bool = False,
         piece_rows: int = 65_536,

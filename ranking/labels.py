@@ -186,17 +186,25 @@ def note_of(label: AnyLabel) -> str | None:
     return "; ".join(told) or None
 
 
-def fit_labels(dataset: DatasetFolder, names: Sequence[str]) -> AnyLabel:
-    """One label, or the joint one of several; a name may hold several with + between them.
+def label_names(names: Sequence[str]) -> tuple[str, ...]:
+    """The labels asked for; a name may hold several with + between them.
 
-    :raises ConfigError: a label twice, or as `fit_label`.
+    :raises ConfigError: a label twice, or none.
+    """
+    asked = tuple(part for name in names for part in name.split(JOIN))
+    twice = next((name for name in asked if asked.count(name) > 1), None)
+    if twice is not None or not asked:
+        raise ConfigError("no label was given" if twice is None else f"label {twice!r} was given twice")
+    return asked
+
+
+def fit_labels(dataset: DatasetFolder, names: Sequence[str]) -> AnyLabel:
+    """One label, or the joint one of several.
+
+    :raises ConfigError: as `fit_label`.
     :raises DataError: as `fit_label`.
     """
-    asked = [part for name in names for part in name.split(JOIN)]
-    twice = next((name for name in asked if asked.count(name) > 1), None)
-    if twice is not None:
-        raise ConfigError(f"label {twice!r} was given twice")
-    fitted = tuple(fit_label(dataset, name) for name in asked)
+    fitted = tuple(fit_label(dataset, name) for name in names)
     return fitted[0] if len(fitted) == 1 else JointLabel(tasks=fitted)
 
 

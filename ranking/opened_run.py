@@ -64,7 +64,9 @@ class OpenedRun:
         :param dense_names: columns of the dense matrix, as an impression source tells them.
         :raises DataError: the run's weights are missing or of another ranker.
         """
-        model = build_ranker(self.run.meta.name, self.config, self.data.features, dense_names, device="cpu")
+        model = build_ranker(
+            self.run.meta.name, self.config, self.data.features, dense_names, label=self.data.label, device="cpu"
+        )
         _load_weights(model.module, self.run.path / WEIGHTS)
         model.module.eval()
         return model

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import polars as pl
 
 from ranking.features import durations_known
-from ranking.labels import Label
+from ranking.labels import SingleLabel
 from ranking.row_context import ROOM_AGE, RowContext
 from segrec.records import KEY, DatasetFolder, segment_count
 
@@ -23,10 +23,12 @@ def position_prior(dataset: DatasetFolder) -> str:
     return LENGTH if durations_known(dataset) else AGE
 
 
-def prior_probabilities(dataset: DatasetFolder, label: Label, rows: pl.DataFrame) -> dict[str, npt.NDArray[np.float64]]:
-    """Probabilities (n,) of each prior for `rows` (those of an `Outcomes`): train's shrunk rates,
+def prior_probabilities(
+    dataset: DatasetFolder, label: SingleLabel, rows: pl.DataFrame
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Predictions (n,) of each prior for `rows` (those of an `Outcomes`): train's shrunk means of the label,
 
-    (positives + STRENGTH * rate) / (impressions + STRENGTH) of the same length in segments, item or user. Where items
+    (its sum + STRENGTH * its mean) / (impressions + STRENGTH) of the same length in segments, item or user. Where items
     are live rooms, which have no length and are seldom seen in train: of the same age (floor(log2(1 + minutes))),
     streamer, room or user.
     """
@@ -34,13 +36,13 @@ def prior_probabilities(dataset: DatasetFolder, label: Label, rows: pl.DataFrame
     known = dataset.interactions(["train"]).filter(label.known()).select(columns).collect(engine="streaming")
     labels = pl.Series("label", label.values(known).astype(np.float64))
     seen, asked = _keyed(dataset, known).with_columns(labels), _keyed(dataset, rows)
-    return {name: _rate_of(name, seen, asked, label.rate) for name in asked.columns}
+    return {name: _rate_of(name, seen, asked, label.mean) for name in asked.columns}
 
 
-def _rate_of(name: str, seen: pl.DataFrame, asked: pl.DataFrame, rate: float) -> npt.NDArray[np.float64]:
-    rates = seen.group_by(name).agg(rate=(pl.col("label").sum() + STRENGTH * rate) / (pl.len() + STRENGTH))
+def _rate_of(name: str, seen: pl.DataFrame, asked: pl.DataFrame, mean: float) -> npt.NDArray[np.float64]:
+    rates = seen.group_by(name).agg(rate=(pl.col("label").sum() + STRENGTH * mean) / (pl.len() + STRENGTH))
     joined = asked.select(name).join(rates, on=name, how="left", maintain_order="left")
-    return joined["rate"].fill_null(rate).to_numpy().astype(np.float64)
+    return joined["rate"].fill_null(mean).to_numpy().astype(np.float64)
 
 
 def _keyed(dataset: DatasetFolder, rows: pl.DataFrame) -> pl.DataFrame:

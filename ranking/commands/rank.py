@@ -30,9 +30,11 @@ def rank(
     ],
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="dataset folder")],
     label: Annotated[
-        str,
+        list[str],
         typer.Option(
-            "--label", help="a flag of the log (is_click ...) or effective_view; of segments: a rate (lvtr, ctr)"
+            "--label",
+            help="a flag of the log (is_click ...), effective_view, watch_time, watch_share; given several times: all "
+            "side by side; of segments: a rate (lvtr, ctr)",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="RUN", help="run folder to write")],
@@ -69,7 +71,9 @@ def rank(
     if rows == "segments":
         if scores is not None:
             raise ConfigError("--rows segments takes no --scores: those would be another model of the same rate")
-        trained = _on_segments(ranker, opened, out, rate=label, shift=shift, config=settings, overwrite=overwrite)
+        if len(label) > 1:
+            raise ConfigError("--rows segments learns one rate: pass one --label")
+        trained = _on_segments(ranker, opened, out, rate=label[0], shift=shift, config=settings, overwrite=overwrite)
     else:
         if shift:
             raise ConfigError("--shift is for --rows segments: an impression has no next one")
@@ -90,7 +94,7 @@ def _on_impressions(
     dataset: DatasetFolder,
     out: Path,
     *,
-    label: str,
+    label: list[str],
     scores: Path | None,
     config: RankerConfig,
     overwrite: bool,

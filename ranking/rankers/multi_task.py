@@ -45,16 +45,16 @@ class TaskHead(nn.Module):
     Without towers over the ranker's own hidden layer, every w_k starts at the ranker's w.
     """
 
-    def __init__(self, config: TasksConfig, single: nn.Linear, tasks: int) -> None:
+    def __init__(self, config: TasksConfig, single: nn.Linear | TaskHead, tasks: int) -> None:
         super().__init__()
-        width = single.in_features
+        width: int = single.in_features
         self.experts, self.gates = nn.ModuleList(), nn.ModuleList()
         if config.head == "mmoe":
             self.experts.extend(Mlp(width, config.expert_mlp, config.dropout) for _ in range(config.experts))
             self.gates.extend(nn.Linear(width, config.experts, bias=False) for _ in range(tasks))
             width = config.expert_mlp[-1]
         self.towers = nn.ModuleList(Mlp(width, config.tower_mlp, config.dropout) for _ in range(tasks))
-        self.in_features = config.tower_mlp[-1] if config.tower_mlp else width
+        self.in_features: int = config.tower_mlp[-1] if config.tower_mlp else width
         "T"
         self.weight = nn.Parameter(torch.empty(tasks, self.in_features))
         self.bias = nn.Parameter(torch.zeros(tasks))

@@ -8,18 +8,20 @@ import torch
 from torch import nn
 
 from ranking.feature_encoding import FittedFeatures
+from ranking.labels import AnyLabel, tasks_of
 from ranking.layers import RankerInputs, SequenceInput
 from ranking.layers.feature_embedding import one_table_each, with_sequences
 from ranking.rankers import RankerEntry, SegmentWeighting, find_ranker
 from ranking.rankers.config import RankerConfig, ScoresConfig
 from ranking.rankers.managed_ranker import ManagedRanker
+from ranking.rankers.multi_task import TaskHead
 from segrec.records import ConfigError
 from segrec.tables import TableSpec
 
 
 @dataclass(frozen=True)
 class RankerModel:
-    """An undistributed ranker and its tables' specs; forward: batch -> logits (B,)."""
+    """An undistributed ranker and its tables' specs; forward: batch -> logits (B,), or (B, K) of K labels."""
 
     module: nn.Module
     tables: tuple[TableSpec, ...]
@@ -41,10 +43,10 @@ def build_ranker(
     fitted: FittedFeatures,
     dense_names: list[str],
     *,
-    positive_rate: float = 0.5,
+    label: AnyLabel,
     device: torch.device | str = "meta",
 ) -> RankerModel:
-    """Ranker `name`, its dense part started from config.seed, its last bias at the logit of `positive_rate`.
+    """Ranker `name`, its dense part started from config.seed, its last bias at each label's mean.
 
     :param device: of the tables; "meta" when `segrec.tables.distribute` comes next.
     :raises ConfigError: an unknown ranker, or one that does not fit its config.
@@ -68,12 +70,15 @@ def build_ranker(
     if entry.reads_histories and not past:
         raise ConfigError(f"ranker {name!r} reads histories, and the features have none; set features.history.length")
     inputs = with_sequences(inputs, past, in_order=entry.reads_histories) if past else inputs
+    tasks = tasks_of(label)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         ranker = entry.build(config, inputs, device)
+        if len(tasks) > 1:
+            ranker.head = TaskHead(config.tasks, ranker.head, len(tasks))
         module: nn.Module = SegmentWeighting(config.scores, ranker) if wrap else ranker
     with torch.no_grad():
-        ranker.head.bias.fill_(torch.logit(torch.tensor(positive_rate)).item())
+        ranker.head.bias.copy_(torch.logit(torch.tensor([task.start for task in tasks])))
     if any(table.managed is not None for table in ranker.specs):
         module = ManagedRanker(module, ranker.specs)
     return RankerModel(module, ranker.specs)

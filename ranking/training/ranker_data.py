@@ -10,14 +10,14 @@ from pathlib import Path
 from ranking.feature_encoding import FittedFeatures, RowEncoder
 from ranking.features import FeatureConfig, build_spec
 from ranking.impressions import ImpressionSource, ScoreUse, fit_score_scaling
-from ranking.label_rates import LabelRates
-from ranking.labels import AnyLabel, RateLabel, StoredLabel
+from ranking.labels import AnyLabel, RateLabel, StoredLabel, tasks_of
 from ranking.rankers.config import RankerConfig, ScoresConfig
 from ranking.rankers.table_settings import with_codings
 from ranking.score_lookup import ScoreLookup
 from ranking.stream import RankingStream
+from ranking.task_rates import AnyRates, fit_rates, load_rates
 from ranking.training.model import needs_scores, weighted
-from segrec.records import DatasetFolder, ScoreTable, Split
+from segrec.records import DataError, DatasetFolder, ScoreTable, Split
 from segrec.tables import rank, world_size
 
 LABEL_RATES = "label_rates.safetensors"
@@ -31,7 +31,7 @@ class RankerData:
 
     features: FittedFeatures
     label: AnyLabel
-    rates: LabelRates | None
+    rates: AnyRates | None
     scores: ScoreUse | None
 
     @classmethod
@@ -70,13 +70,21 @@ class RankerData:
         if scores is not None:
             scaling = json.loads((folder / "score_scaling.json").read_text(encoding="utf-8"))
             scores = replace(scores, scaling=tuple((mean, deviation) for mean, deviation in scaling))
-        rates = LabelRates.load(folder / LABEL_RATES) if config.features.label_rates else None
-        return cls(FittedFeatures.load(folder / "features"), StoredLabel.load(folder / "label.yaml"), rates, scores)
+        label = StoredLabel.load(folder / "label.yaml")
+        rates = load_rates(folder / LABEL_RATES, label) if config.features.label_rates else None
+        return cls(FittedFeatures.load(folder / "features"), label, rates, scores)
 
-    def rows_of(self, dataset: DatasetFolder, split: Split) -> int:
-        """Rows of the split that have the label."""
-        rows = dataset.interactions([split]).select(self.label.known().sum())
-        return int(rows.collect(engine="streaming").item())
+    def rows_of(self, dataset: DatasetFolder, split: Split) -> dict[str, int]:
+        """Rows of the split that have each of the labels.
+
+        :raises DataError: none has one of them.
+        """
+        counts = [task.known().sum().alias(task.name) for task in tasks_of(self.label)]
+        rows = dataset.interactions([split]).select(counts).collect(engine="streaming").row(0, named=True)
+        empty = next((name for name, count in rows.items() if not count), None)
+        if empty is not None:
+            raise DataError(dataset.path, f"has no {split} row with label {empty}", fix="choose another --label")
+        return rows
 
     def stream(
         self, dataset: DatasetFolder, splits: Sequence[Split], config: RankerConfig, *, labelled: bool = True
@@ -106,7 +114,7 @@ class RankerData:
 
 def fit_label_rates(
     dataset: DatasetFolder, encoder: RowEncoder, label: AnyLabel, config: FeatureConfig
-) -> LabelRates | None:
+) -> AnyRates | None:
     """Rates of ids with more than RATED_ROWS table rows; None where the config wants none.
 
     Ids that share a row by their hash share its rate; managed ids come and go, and get none. A live room lies in one
@@ -124,9 +132,7 @@ def fit_label_rates(
     ]
     sizes = {name: encoder.fitted.rows_of(name) for name in rated if encoder.fitted.rows_of(name) > RATED_ROWS}
     train = RankingStream(source, batch_size=1)
-    return LabelRates.fit(
-        train.encoded, features, sizes, base=label.rate, strength=config.rate_strength, fractional=of_rooms
-    )
+    return fit_rates(train.encoded, label, features, sizes, config.rate_strength)
 
 
 def score_use(config: ScoresConfig, table: ScoreTable | None) -> ScoreUse | None:

@@ -13,17 +13,15 @@ from torch import nn
 from torchrec.optim.optimizers import in_backward_optimizer_filter
 
 from ranking.batching import RankingBatch
-from ranking.labels import AnyLabel, RateLabel
 from ranking.rankers.config import RankerConfig
 from ranking.stream import RankingStream
-from ranking.training.loss import mean_cross_entropy
+from ranking.training.label_loss import LabelLoss
 from ranking.training.model import build_ranker
 from ranking.training.ranker_data import RankerData
-from ranking.training.shared_prediction import Predicted, predicted
+from ranking.training.shared_prediction import predicted
 from ranking.training.trained_ranker import RANKER, TrainedRanker
-from segrec.fitting import FitResult, Fittable, fit
-from segrec.metrics.auc import auc
-from segrec.metrics.log_loss import log_loss
+from ranking.training.valid_metrics import monitored, valid_metrics
+from segrec.fitting import FitResult, Fittable, LossParts, fit
 from segrec.records import DatasetFolder
 from segrec.tables import Vocabulary, distribute, rank, whole_state
 
@@ -36,30 +34,32 @@ def fit_ranker(
     """Trains ranker `name` on the train rows and leaves its best weights in the module and in `folder`."""
     device = config.torch_device()
     train, valid = data.stream(dataset, ["train"], config), data.stream(dataset, ["valid"], config)
-    model = build_ranker(name, config, data.features, train.source.dense_names, positive_rate=data.label.rate)
-    module = distribute(TrainedRanker(model.module), model.tables, config.seed, device)
+    model = build_ranker(name, config, data.features, train.source.dense_names, label=data.label)
+    label_loss = LabelLoss(data.label, config.tasks)
+    module = distribute(TrainedRanker(model.module, label_loss), model.tables, config.seed, device)
     dense = [weight for _, weight in in_backward_optimizer_filter(module.named_parameters()) if weight.requires_grad]
 
-    def loss(batch: RankingBatch) -> torch.Tensor:
+    def loss(batch: RankingBatch) -> LossParts:
         lost: torch.Tensor = module(batch.to(device, non_blocking=True))[0]
-        return lost
+        return LossParts(lost, label_loss.parts)
 
     def validate() -> dict[str, float]:
-        found = predicted(answers_of(module), valid, device)
+        found = predicted(answers_of(module), valid, device, sharded=True)
         return valid_metrics(found, data.label) if rank() == 0 else {}
 
+    monitor, minimize = monitored(config, data.label)
     fittable: Fittable[RankingBatch] = Fittable(
         module=module,
         loss=loss,
         optimizer=torch.optim.AdamW(dense, lr=config.learning_rate, weight_decay=config.weight_decay),
         validate=validate,
-        monitor=config.monitor,
-        minimize=config.monitor == "LogLoss",
+        monitor=monitor,
+        minimize=minimize,
     )
     result = fit(fittable, train, config, folder)
     state = whole_state(module)
     if rank() == 0:
-        plain = {key.removeprefix(RANKER): value.contiguous() for key, value in state.items()}
+        plain = {key.removeprefix(RANKER): value.contiguous() for key, value in state.items() if key.startswith(RANKER)}
         save_file(plain, folder / WEIGHTS)
         names = [feature.name for feature in data.features.spec.coded]
         _write_id_counts(folder / "id_counts.json", names, {"train": train, "valid": valid})
@@ -74,13 +74,6 @@ def answers_of(module: nn.Module) -> Callable[[RankingBatch], torch.Tensor]:
         return answered
 
     return logits
-
-
-def valid_metrics(found: Predicted, label: AnyLabel) -> dict[str, float]:
-    """LogLoss and AUC; for rates the mean cross-entropy (by trials where they weigh), which has no AUC."""
-    if isinstance(label, RateLabel):
-        return {"LogLoss": mean_cross_entropy(found.labels, found.probabilities, found.weights)}
-    return {"LogLoss": log_loss(found.labels, found.probabilities), "AUC": auc(found.labels, found.probabilities)}
 
 
 def _write_id_counts(file: Path, names: list[str], streams: dict[str, RankingStream]) -> None:

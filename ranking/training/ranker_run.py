@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
 
 from ranking.features import durations_known
-from ranking.labels import fit_label
+from ranking.labels import JOIN, fit_labels, label_names
 from ranking.rankers import find_ranker
 from ranking.rankers.config import RankerConfig, ScoresConfig
+from ranking.training.label_loss import check_tasks
 from ranking.training.model import needs_scores, weighted
 from ranking.training.ranker_data import RankerData
 from ranking.training.ranker_fit import fit_ranker
+from ranking.training.valid_metrics import valid_rows
 from segrec.fitting import FitResult
 from segrec.fitting.shared_run import made_once, shared_run
 from segrec.records import (
     ConfigError,
     DatasetFolder,
-    MetricRow,
     RunFolder,
     RunMeta,
     ScoreTable,
@@ -34,13 +36,14 @@ def train_ranker(
     dataset: DatasetFolder,
     out: Path,
     *,
-    label: str,
+    label: str | Sequence[str],
     config: RankerConfig,
     scores: ScoreTable | None = None,
     overwrite: bool = False,
 ) -> tuple[RunFolder, FitResult]:
     """Trains ranker `name` and leaves a run folder at `out`; a stopped run of the same settings goes on.
 
+    Several labels are learned side by side; a name may hold several with + between them, as `RunMeta.label` does.
     The folder holds config.yaml, run.json, metrics.json (valid), features/, label.yaml, model.safetensors,
     id_counts.json, checkpoints/, events/, plan.txt.
 
@@ -49,16 +52,19 @@ def train_ranker(
     """
     find_ranker(name)
     _check_settings(dataset, config, scores)
+    labels = label_names([label] if isinstance(label, str) else label)
+    check_tasks(config.tasks, labels)
     join_processes(config.torch_device())
-    meta = _run_meta(name, dataset, label, config, scores)
+    meta = _run_meta(name, dataset, JOIN.join(labels), config, scores)
     with shared_run(out, meta, config.to_yaml(), overwrite=overwrite) as folder:
         data = made_once(
-            lambda: RankerData.fit(dataset, fit_label(dataset, label), config, scores).saved(folder),
+            lambda: RankerData.fit(dataset, fit_labels(dataset, labels), config, scores).saved(folder),
             lambda: RankerData.load(folder, config, scores),
         )
+        valid = data.rows_of(dataset, "valid")
         _, result = fit_ranker(name, dataset, data, config, folder)
         if rank() == 0:
-            write_metric_rows(folder / "metrics.json", _metric_rows(meta, result, data.rows_of(dataset, "valid")))
+            write_metric_rows(folder / "metrics.json", valid_rows(meta, result.best, data.label, valid))
     return RunFolder.open(out, "ranker"), result
 
 
@@ -111,13 +117,3 @@ def file_hash(file: Path) -> str:
     """SHA-256 of a file's bytes."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _metric_rows(meta: RunMeta, result: FitResult, rows: int) -> list[MetricRow]:
-    return [
-        MetricRow(
-            task="ctr", split="valid", protocol=meta.label or "", model=meta.model, seed=meta.seed, metric=metric,
-            value=value, n=rows,
-        )
-        for metric, value in result.best.items()
-    ]  # fmt: skip

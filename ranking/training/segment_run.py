@@ -70,7 +70,7 @@ def train_segment_ranker(
         module, result = fit_ranker(name, rows, data, config, folder)
         _write_predictions(folder / PREDICTIONS, module, rows, data, config)
         if rank() == 0:
-            write_metric_rows(folder / "metrics.json", _metric_rows(meta, result, data.rows_of(rows, "valid")))
+            write_metric_rows(folder / "metrics.json", _metric_rows(meta, result, data.rows_of(rows, "valid")[rate]))
     return RunFolder.open(out, "ranker"), result
 
 
@@ -85,7 +85,7 @@ def _write_predictions(
     file: Path, module: nn.Module, rows: DatasetFolder, data: RankerData, config: RankerConfig
 ) -> None:
     everything = data.stream(rows, ["train", "valid", "test"], config, labelled=False)
-    found = predicted(answers_of(module.eval()), everything, config.torch_device())
+    found = predicted(answers_of(module.eval()), everything, config.torch_device(), sharded=True)
     if rank() == 0:
         scored = (
             everything.keys()
