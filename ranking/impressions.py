@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -11,26 +12,16 @@ import polars as pl
 
 from ranking.encoded_rows import EncodedRows
 from ranking.feature_encoding import RowEncoder
-from ranking.label_rates import spans_of
 from ranking.labels import Label
 from ranking.pieces import Piece, cut_pieces
-from ranking.score_features import NAMES, VALUES, score_features, with_indicators
-from ranking.score_lookup import Jagged, ScoreLookup
-from ranking.task_rates import AnyRates
-from segrec.records import DataError, DatasetFolder, Split, segment_count
+from ranking.row_inputs import RowInputs, ScoreUse
+from ranking.score_features import VALUES, score_features
+from segrec.records import DataError, DatasetFolder, Split
 
+if TYPE_CHECKING:
+    from ranking.task_rates import AnyRates
 
-@dataclass(frozen=True)
-class ScoreUse:
-    """How scores reach the batch."""
-
-    lookup: ScoreLookup
-    features: bool
-    "As dense features, standardised by `scaling`."
-    weights: bool
-    "As per-segment scores, for the weighting."
-    scaling: tuple[tuple[float, float], ...] = ((0.0, 1.0),) * len(VALUES)
-    "Mean and deviation of each of `VALUES`, fitted on train."
+__all__ = ["ImpressionSource", "ScoreUse", "fit_score_scaling"]
 
 
 class ImpressionSource:
@@ -52,28 +43,26 @@ class ImpressionSource:
         piece_rows: int = 65_536,
         at_least: int = 1,
     ) -> None:
-        self._dataset, self._encoder, self._splits = dataset, encoder, list(splits)
-        self._label, self._rates, self._scores, self._with_segments = label, rates, scores, with_segments
+        self.inputs = RowInputs(dataset, encoder, rates, scores, with_segments)
+        self._splits, self._label = list(splits), label
         self.pieces = cut_pieces(dataset, self._wanted, piece_rows, at_least)
         self.rows = sum(piece.kept for piece in self.pieces)
         if not self.rows:
             raise DataError(
                 dataset.path, f"has no {' or '.join(splits)} row", fix="read the source again with another split"
             )
-        self.names = encoder.fitted.spec.sparse_names
+        self.names = self.inputs.names
         "Ids, then bags, in the order of the codes, then sequences."
 
     @property
     def dense_names(self) -> list[str]:
         """Columns of the dense matrix."""
-        rates = self._rates.names if self._rates is not None else []
-        scores = [f"score_{name}" for name in NAMES] if self._scores is not None and self._scores.features else []
-        return self._encoder.fitted.dense_names + rates + scores
+        return self.inputs.dense_names
 
     def keys(self, piece: Piece) -> pl.DataFrame:
         """Keys of the piece's rows (user_id, item_id, time_ms; of segments no user but a number), and their labels."""
-        keys_of, label_of = self._encoder.keys, self._label.columns if self._label is not None else ()
-        frame = self._frame(piece, [*keys_of, *label_of])
+        keys_of, label_of = self.inputs.encoder.keys, self._label.columns if self._label is not None else ()
+        frame = self.frame(piece, [*keys_of, *label_of])
         keys = frame.select(keys_of)
         return keys if self._label is None else keys.with_columns(label=pl.Series(self._label.values(frame)))
 
@@ -82,43 +71,23 @@ class ImpressionSource:
 
         :raises DataError: a missing value under policy "reject", scores that cannot be used.
         """
-        columns = [*self._encoder.columns, *(self._label.columns if self._label is not None else ())]
-        columns += ["duration_ms"] if self._with_segments else []
-        frame = self._frame(piece, list(dict.fromkeys(columns)))
-        spans = spans_of(frame["time_ms"].to_numpy(), *self._encoder.fitted.train_ms)
-        encoded = replace(self._encoder.encode(frame), spans=spans)
-        if self._label is not None:
-            encoded = replace(encoded, labels=self._label.values(frame))
-            weights = self._label.weights(frame)
-            encoded = encoded if weights is None else replace(encoded, weights=weights)
-        if self._rates is not None:
-            encoded = replace(encoded, dense=np.concatenate([encoded.dense, self._rates.columns(encoded)], axis=1))
-        if self._with_segments:
-            counts = frame.select(segment_count(self._dataset.meta.segment_ms)).to_series()
-            encoded = replace(encoded, segments=counts.to_numpy())
-        return encoded if self._scores is None else self._with_scores(encoded, frame)
+        columns = [*self.inputs.columns, *(self._label.columns if self._label is not None else ())]
+        frame = self.frame(piece, list(dict.fromkeys(columns)))
+        encoded = self.inputs.encode(frame)
+        if self._label is None:
+            return encoded
+        weights = self._label.weights(frame)
+        encoded = replace(encoded, labels=self._label.values(frame))
+        return encoded if weights is None else replace(encoded, weights=weights)
 
     def score_values(self, piece: Piece) -> npt.NDArray[np.float32]:
         """(n, 16) unscaled score features of the piece, NaN where missing."""
-        assert self._scores is not None
-        return score_features(
-            self._scores_of(self._frame(piece, self._encoder.keys)), self._scores.lookup.table.meta.kind
-        )
+        assert self.inputs.scores is not None
+        found = self.inputs.scores_of(self.frame(piece, self.inputs.encoder.keys))
+        return score_features(found, self.inputs.scores.lookup.table.meta.kind)
 
-    def _with_scores(self, encoded: EncodedRows, frame: pl.DataFrame) -> EncodedRows:
-        assert self._scores is not None
-        found = self._scores_of(frame)
-        if self._scores.features:
-            mean, deviation = np.asarray(self._scores.scaling, dtype=np.float32).T
-            scaled = (score_features(found, self._scores.lookup.table.meta.kind) - mean) / deviation
-            encoded = replace(encoded, dense=np.concatenate([encoded.dense, with_indicators(scaled)], axis=1))
-        return replace(encoded, scores=found) if self._scores.weights else encoded
-
-    def _scores_of(self, frame: pl.DataFrame) -> Jagged:
-        assert self._scores is not None
-        return self._scores.lookup.scores_of(frame)
-
-    def _frame(self, piece: Piece, columns: Sequence[str]) -> pl.DataFrame:
+    def frame(self, piece: Piece, columns: Sequence[str]) -> pl.DataFrame:
+        """Raw `columns` of the piece's rows."""
         return piece.read(self._wanted, columns)
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -93,6 +93,19 @@ class RankingStream:
         """
         return made_ahead(self._made(epoch, start), self._data.prefetch)
 
+    def cursor(self, epoch: int, batch: int) -> dict[str, Any]:
+        """Where batch `batch` begins: for each lane the file, row group and row that come next, None where it is used up.
+
+        `order` holds all that the order of rows depends on.
+        """
+        order = {
+            **self.source.identity, "seed": self._seed, "batch_size": self._batch_size,
+            "lanes": self.lanes.count, "window_rows": self._data.window_rows,
+        }  # fmt: skip
+        dealt = self._dealt(batch).tolist()
+        places = [self._place(lane, epoch, row) for lane, row in enumerate(dealt)]
+        return {"epoch": epoch, "batch": batch, "rows": sum(dealt), "order": order, "lanes": places}
+
     def in_order(self) -> Iterator[tuple[pl.DataFrame, RankingBatch]]:
         """(keys, batch) of all rows, oldest day first, unshuffled and whole on each process: for predictions."""
         for place, piece in enumerate(self.source.pieces):
@@ -169,6 +182,19 @@ class RankingStream:
                     draws.append(_Draw(lane, new, int(after[lane])))
             before = after
             yield draws
+
+    def _place(self, lane: int, epoch: int, row: int) -> dict[str, Any] | None:
+        """File, row group and row of the lane's `row`-th row of that epoch."""
+        window = next((window for window in self._windows(lane, epoch) if row < window.end), None)
+        if window is None:
+            return None
+        place = int(window.order()[row - window.first])
+        for number in window.pieces:
+            piece = self.source.pieces[number]
+            if place < piece.kept:
+                return self.source.place(piece, place)
+            place -= piece.kept
+        raise AssertionError("a window holds the rows of its pieces")
 
     def _dealt(self, batch: int) -> IntArray:
         """(L,) rows of each lane that the batches before number `batch` hold."""

@@ -106,21 +106,18 @@ class DatasetFolder:
             ) from None
 
     def interaction_files(self) -> list[Path]:
-        """The day files, oldest first; inside each: sorted by time_ms, user_id, item_id."""
-        return sorted((self.path / "interactions").glob("day=*/*.parquet"))
+        """The day files, oldest first, without those left out; inside each: sorted by time_ms, user_id, item_id."""
+        gone = {self.path / damage.file for damage in self.left_out if damage.row_group is None}
+        return sorted(file for file in (self.path / "interactions").glob("day=*/*.parquet") if file not in gone)
 
     def row_groups(self) -> list[RowGroup]:
         """Row groups of the day files, oldest first, without those left out.
 
         :raises DataError: the folder has no day file, or one of them is damaged.
         """
-        left_out = {(damage.file, damage.row_group) for damage in self.left_out}
-        groups: list[RowGroup] = []
-        for file in self._existing_files():
-            name = file.relative_to(self.path).as_posix()
-            if (name, None) not in left_out:
-                groups += [group for group in row_groups(file) if (name, group.number) not in left_out]
-        return groups
+        gone = {(self.path / damage.file, damage.row_group) for damage in self.left_out}
+        groups = [group for file in self._existing_files() for group in row_groups(file)]
+        return [group for group in groups if (group.file, group.number) not in gone]
 
     def interactions(self, splits: Sequence[Split] | None = None) -> pl.LazyFrame:
         """All impressions (of `splits`), lazily, oldest day first.
