@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +58,16 @@ class ImpressionSource:
     def dense_names(self) -> list[str]:
         """Columns of the dense matrix."""
         return self.inputs.dense_names
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Which rows these are."""
+        return {"dataset": self.inputs.dataset.meta.fingerprint, "splits": self._splits, "rows": self.rows}
+
+    def place(self, piece: Piece, row: int) -> dict[str, Any]:
+        """File (inside the dataset folder), row group and, inside it, number of the piece's `row`-th wanted row."""
+        file = piece.file.relative_to(self.inputs.dataset.path).as_posix()
+        return {"file": file, "row_group": piece.group.number, "row": piece.row(self._wanted, row)}
 
     def keys(self, piece: Piece) -> pl.DataFrame:
         """Keys of the piece's rows (user_id, item_id, time_ms; of segments no user but a number), and their labels."""
