@@ -9,7 +9,6 @@ from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torchrec.distributed.model_parallel import DistributedModelParallel
 
 from segrec.fitting.checkpoints import Checkpoints
 from segrec.fitting.config import FitConfig
@@ -18,7 +17,7 @@ from segrec.fitting.monitoring import Monitor
 from segrec.fitting.progress import Progress, Validation
 from segrec.fitting.random_state import seed_everything
 from segrec.fitting.stream import Stream
-from segrec.tables.distribution import plan_text
+from segrec.tables.plans import write_plan
 from segrec.tables.processes import everywhere, rank
 
 B = TypeVar("B")
@@ -57,7 +56,8 @@ def fit(fittable: Fittable[B], stream: Stream[B], config: FitConfig, folder: Pat
     """Fits until `epochs` or `patience` are used up and leaves the best weights in the module.
 
     Goes on from the newest intact checkpoint in `folder`, if any: a killed run that is started again ends
-    with the same weights as one that was not killed. Writes checkpoints/, events/ and, with tables, plan.txt.
+    with the same weights as one that was not killed. Writes checkpoints/, events/ and, with tables, plan.txt and
+    plan.json.
 
     :raises ConfigError: a loss or monitored metric that is NaN or infinite (the step is named), or a run in
         `folder` that was started with other settings (the first different one is named).
@@ -71,7 +71,8 @@ def fit(fittable: Fittable[B], stream: Stream[B], config: FitConfig, folder: Pat
     seed_everything(config.seed + rank())
     progress = checkpoints.restore_newest() or Progress()
     total = sum(stream.batches(epoch) for epoch in range(config.epochs))
-    _save_plan(fittable.module, folder)
+    if rank() == 0:
+        write_plan(fittable.module, folder)
     fittable.module.train()
     with (
         Monitor(
@@ -128,11 +129,6 @@ def _validation_points(batches: int, validations: int) -> set[int]:
     """After how many batches of an epoch to validate: evenly, the last one at its end."""
     return {-(-batches * number // validations) for number in range(1, validations + 1)}
 
-
-def _save_plan(module: nn.Module, folder: Path) -> None:
-    has_tables = any(isinstance(part, DistributedModelParallel) for part in module.modules())
-    if rank() == 0 and has_tables:
-        (folder / "plan.txt").write_text(plan_text(module) + "\n", encoding="utf-8")
 
 
 def _finish(checkpoints: Checkpoints, progress: Progress, config: FitConfig) -> FitResult:

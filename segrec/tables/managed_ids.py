@@ -55,12 +55,13 @@ class ManagedIds(nn.Module):
 
     def __init__(self, specs: Sequence[TableSpec]) -> None:
         super().__init__()
-        self.spaces = nn.ModuleList(_IdSpace(*group) for group in _groups(specs))
+        self.spaces = nn.ModuleDict({group[1][0]: _IdSpace(*group) for group in _groups(specs)})
+        "By the name of their first table."
 
     def connect(self, reset: Reset) -> None:
         """From now on `reset` is called for rows that change hands, before they are looked up."""
-        for space in self.spaces:
-            space.reset = reset  # type: ignore[assignment]
+        for space in self._spaces():
+            space.reset = reset
 
     def counts(self) -> dict[str, ManagedCounts]:
         """By feature."""
@@ -90,7 +91,7 @@ class ManagedIds(nn.Module):
         )  # fmt: skip
 
     def _spaces(self) -> list[_IdSpace]:
-        return [space for space in self.spaces if isinstance(space, _IdSpace)]
+        return [space for space in self.spaces.values() if isinstance(space, _IdSpace)]
 
 
 class _IdSpace(nn.Module):

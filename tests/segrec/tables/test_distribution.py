@@ -190,14 +190,20 @@ def test_what_cannot_be_distributed_is_said(specs: list[TableSpec], message: str
 
 
 def test_a_table_without_a_shard_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distribution, "_plan", lambda *_: SimpleNamespace(plan={}))
+    monkeypatch.setattr(distribution, "plan_tables", lambda *_: SimpleNamespace(plan={}))
     with pytest.raises(ConfigError, match="table 'item': the plan places 0 of 20 values"):
         distribute(Bags([spec()]), [spec()], seed=0)
 
 
+_TOO_LARGE = (
+    r"they need 18626\.45 GiB \(the largest, 'item', 18626\.45 GiB\), 1 process\(es\) have [0-9.]+ GiB each, "
+    "15% of it reserved"
+)
+
+
 def test_a_table_larger_than_memory_is_one_line_with_both_numbers() -> None:
     huge = spec(rows=10**12)
-    with pytest.raises(ConfigError, match=r"they need 18626\.45 GiB, 1 process\(es\) have [0-9.]+ GiB each") as error:
+    with pytest.raises(ConfigError, match=_TOO_LARGE) as error:
         distribute(Bags([huge]), [huge], seed=0)
     assert "\n" not in str(error.value)
 
