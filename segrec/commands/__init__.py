@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import typer
 
-from segrec.commands import doctor, embed, evaluate_highlight, evaluate_skip, fit, read, score, simulate
+from segrec.commands import checkpoint, doctor, embed, evaluate_highlight, evaluate_skip, fit, read, score, simulate
 
 
 def add_to(app: typer.Typer, evaluate: typer.Typer) -> None:
     """Adds segrec's commands to `app` and its evaluations to the group `evaluate`."""
+    checkpoint.add_to(app)
     doctor.add_to(app)
     embed.add_to(app)
     evaluate_highlight.add_to(evaluate)
