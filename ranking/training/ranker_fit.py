@@ -36,7 +36,7 @@ def fit_ranker(
     train, valid = data.stream(dataset, ["train"], config), data.stream(dataset, ["valid"], config)
     model = build_ranker(name, config, data.features, train.source.dense_names, label=data.label)
     label_loss = LabelLoss(data.label, config.tasks)
-    module = distribute(TrainedRanker(model.module, label_loss), model.tables, config.seed, device)
+    module = distribute(TrainedRanker(model.module, label_loss), model.tables, config.seed, device, config.sharding)
     dense = [weight for _, weight in in_backward_optimizer_filter(module.named_parameters()) if weight.requires_grad]
 
     def loss(batch: RankingBatch) -> LossParts:
