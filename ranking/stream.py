@@ -94,7 +94,7 @@ class RankingStream:
         return made_ahead(self._made(epoch, start), self._data.prefetch)
 
     def cursor(self, epoch: int, batch: int) -> dict[str, Any]:
-        """Where batch `batch` begins: for each lane the file, row group and row that come next, None where it is used up.
+        """Where a batch begins: file, row group and row that each lane gives next, None of a lane that is used up.
 
         `order` holds all that the order of rows depends on.
         """

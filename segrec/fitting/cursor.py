@@ -56,6 +56,7 @@ def _difference(stored: object, now: object, name: str = "") -> str | None:
                 return found
         return None
     if isinstance(stored, list) and isinstance(now, list) and len(stored) == len(now):
-        parts = (_difference(old, new, f"{name}[{place}]") for place, (old, new) in enumerate(zip(stored, now)))
+        pairs = enumerate(zip(stored, now, strict=True))
+        parts = (_difference(old, new, f"{name}[{place}]") for place, (old, new) in pairs)
         return next((part for part in parts if part is not None), None)
     return None if stored == now else f"{name} was {stored} (now: {now})"
