@@ -43,23 +43,29 @@ def filled(inputs: RankerInputs, tables: Mapping[str, Mapping[str, Tensor]], dev
     :raises KeyError: a table is not there.
     """
     embedding = FeatureEmbedding(inputs, "meta")
-    if embedding.tables is not None:
-        configs = _typed(embedding.tables.embedding_bag_configs(), tables)
-        embedding.tables = EmbeddingBagCollection(
-            configs,
-            is_weighted=False,
-            device=device,
-            table_name_to_quantized_weights=_as_bytes(tables, configs, device),
-            row_alignment=_ROW_ALIGNMENT,
-        )
-    if embedding.events is not None:
-        configs = _typed(embedding.events.embedding_configs(), tables)
-        embedding.events = EmbeddingCollection(
-            configs,
-            device=device,
-            table_name_to_quantized_weights=_as_bytes(tables, configs, device),
-            row_alignment=_ROW_ALIGNMENT,
-        )
+    for name in ("tables", "own_tables"):
+        bags = getattr(embedding, name)
+        if bags is not None:
+            configs = _typed(bags.embedding_bag_configs(), tables)
+            pooled = EmbeddingBagCollection(
+                configs,
+                is_weighted=False,
+                device=device,
+                table_name_to_quantized_weights=_as_bytes(tables, configs, device),
+                row_alignment=_ROW_ALIGNMENT,
+            )
+            setattr(embedding, name, pooled)
+    for name in ("events", "own_events"):
+        sequences = getattr(embedding, name)
+        if sequences is not None:
+            configs = _typed(sequences.embedding_configs(), tables)
+            jagged = EmbeddingCollection(
+                configs,
+                device=device,
+                table_name_to_quantized_weights=_as_bytes(tables, configs, device),
+                row_alignment=_ROW_ALIGNMENT,
+            )
+            setattr(embedding, name, jagged)
     return embedding.eval()
 
 

@@ -37,6 +37,8 @@ class RankerInputs:
     "Read in order; they are aligned: place t of all of them is one event."
     sequence_tables: tuple[TableSpec, ...] = ()
     "Of `sequences` and of the ids that they share them with: pooling `none`, one width."
+    own_tables: tuple[TableSpec, ...] = ()
+    "Of one ranker alone (CAN), beside those that make the row: one feature each, a sequence where pooling is `none`."
 
     @property
     def width(self) -> int:
@@ -50,8 +52,8 @@ class RankerInputs:
 
     @property
     def all_tables(self) -> tuple[TableSpec, ...]:
-        """Pooled ones and those of sequences."""
-        return (*self.tables, *self.sequence_tables)
+        """Pooled ones, those of sequences, the ranker's own."""
+        return (*self.tables, *self.sequence_tables, *self.own_tables)
 
     @property
     def history_width(self) -> int:
@@ -59,11 +61,11 @@ class RankerInputs:
         return sum(self.table_of(sequence.id_feature).dim for sequence in self.sequences)
 
     def table_of(self, feature: str) -> TableSpec:
-        """The table that `feature` looks up.
+        """The table that makes the row's embedding of `feature`.
 
         :raises KeyError: no table has it.
         """
-        return {name: table for table in self.all_tables for name in table.features}[feature]
+        return {name: table for table in (*self.tables, *self.sequence_tables) for name in table.features}[feature]
 
 
 class Histories(NamedTuple):
@@ -85,7 +87,7 @@ class Embedded(NamedTuple):
     histories: Histories | None
     "None where the ranker reads no sequence."
     own: tuple[Tensor, ...] = ()
-    "Found in tables of the ranker's own (CAN)."
+    "Found in `own_tables`: (B, dim) of each pooled one, then (B, T, dim) of each sequence, 0 where there is no event."
 
 
 class FeatureEmbedding(nn.Module):
@@ -95,6 +97,11 @@ class FeatureEmbedding(nn.Module):
         super().__init__()
         self.tables = bags(inputs.tables, device=device) if inputs.tables else None
         self.events = sequences(inputs.sequence_tables, device=device) if inputs.sequence_tables else None
+        pooled = [table for table in inputs.own_tables if table.pooling != "none"]
+        jagged = [table for table in inputs.own_tables if table.pooling == "none"]
+        self.own_tables = bags(pooled, device=device) if pooled else None
+        self.own_events = sequences(jagged, device=device) if jagged else None
+        self._own_features = [table.features[0] for table in pooled], [table.features[0] for table in jagged]
         self.inputs, self.features, self.sequences = inputs, list(inputs.features), inputs.sequences
         self._single = {sequence.id_feature for sequence in inputs.sequences}
 
@@ -107,7 +114,18 @@ class FeatureEmbedding(nn.Module):
         found: dict[str, JaggedTensor] = self.events(batch.sparse)
         parts = [found[name].values() if name in self._single else pooled[name] for name in self.features]  # type: ignore[index]
         target = torch.cat([found[sequence.id_feature].values() for sequence in self.sequences], dim=1)
-        return Embedded(torch.cat([*parts, batch.dense], dim=1), self._histories(target, found))
+        histories = self._histories(target, found)
+        return Embedded(torch.cat([*parts, batch.dense], dim=1), histories, self._own_of(batch, histories))
+
+    def _own_of(self, batch: RankingBatch, histories: Histories) -> tuple[Tensor, ...]:
+        found: list[Tensor] = []
+        if self.own_tables is not None:
+            pooled = self.own_tables(batch.sparse)
+            found.extend(pooled[name] for name in self._own_features[0])
+        if self.own_events is not None:
+            jagged, longest = self.own_events(batch.sparse), histories.past.shape[1]
+            found.extend(jagged[name].to_padded_dense(longest) for name in self._own_features[1])
+        return tuple(found)
 
     def _histories(self, target: Tensor, found: dict[str, JaggedTensor]) -> Histories:
         lengths = found[self.sequences[0].name].lengths()

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal, Self
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 from torch import Tensor
 
-from ranking.batching import RankingBatch
 from ranking.layers import Embedded, RankerInputs
 from ranking.layers.co_action import CoAction
 from ranking.rankers.dien import Dien, DienConfig
 from ranking.rankers.din import Din, DinConfig
 from ranking.rankers.interest_ranker import InterestRanker, Widths
 from segrec.records import ConfigError
-from segrec.tables import TableSpec, bags, sequences
+from segrec.tables import TableSpec
 
 
 class CanConfig(DinConfig, DienConfig):
@@ -49,27 +49,16 @@ class CoActing(InterestRanker):
 
     def __init__(self, config: CanConfig, inputs: RankerInputs, device: torch.device | str = "meta") -> None:
         co_action = CoAction(config.co_action_dim, config.orders, config.micro_mlp)
+        inputs = replace(inputs, own_tables=_own_tables(config, inputs, co_action.parameters_width))
         super().__init__(config, inputs, device, appended=(len(config.feeds) + 1) * co_action.width)
-        self.co_action, self.induction, self.feeds = co_action, config.induction, config.feeds
-        self.past, tables, events = _own_tables(config, inputs, co_action.parameters_width)
-        self.own_tables, self.own_events = bags(tables, device), sequences([events], device)
-        self.specs = (*self.specs, *tables, events)
-
-    def lookup(self, batch: RankingBatch) -> Embedded:
-        """The backbone's, P (B, parameters), feeds (B, U, k) and fed events (B, T, k)."""
-        embedded = super().lookup(batch)
-        assert embedded.histories is not None
-        pooled = self.own_tables(batch.sparse)
-        events = self.own_events(batch.sparse)[self.past].to_padded_dense(embedded.histories.past.shape[1])
-        feeds = torch.stack([pooled[name] for name in self.feeds], dim=1)
-        return embedded._replace(own=(pooled[self.induction], feeds, events))
+        self.co_action = co_action
 
     def assemble(self, embedded: Embedded) -> Tensor:
         """[e, dense, interest, co-actions] (B, D)"""
         assert embedded.histories is not None
-        induction, feeds, events = embedded.own
-        found = self.co_action(induction, torch.cat([feeds, events], dim=1))
-        of_feeds, of_past = found[:, : feeds.shape[1]], found[:, feeds.shape[1] :]
+        induction, *feeds, events = embedded.own
+        found = self.co_action(induction, torch.cat([torch.stack(feeds, dim=1), events], dim=1))
+        of_feeds, of_past = found[:, : len(feeds)], found[:, len(feeds) :]
         valid = embedded.histories.valid[:, :, None]
         mean = (of_past * valid).sum(dim=1) / valid.sum(dim=1).clamp(min=1)
         return torch.cat([super().assemble(embedded), of_feeds.flatten(1), mean], dim=1)
@@ -88,10 +77,8 @@ def can(config: CanConfig, inputs: RankerInputs, device: torch.device | str = "m
     return (CanOnDin if config.backbone == "din" else CanOnDien)(config, inputs, device)
 
 
-def _own_tables(
-    config: CanConfig, inputs: RankerInputs, induction_width: int
-) -> tuple[str, tuple[TableSpec, ...], TableSpec]:
-    """The sequence that is fed; the tables of induction and feeds; that of fed events."""
+def _own_tables(config: CanConfig, inputs: RankerInputs, induction_width: int) -> tuple[TableSpec, ...]:
+    """Tables of the induction, of each feed, and of fed events, as long and as trained as those of the same ids."""
     for field, name in (("induction", config.induction), *(("feeds", name) for name in config.feeds)):
         if name not in inputs.features:
             raise ConfigError(f"{field}: {name!r} is no id or bag of this ranker (found: {', '.join(inputs.features)})")
@@ -110,12 +97,8 @@ def _own_tables(
         }  # fmt: skip
         return like.model_copy(update=changed)
 
-    width = config.co_action_dim
     return (
-        past[0],
-        (
-            table("induction", config.induction, config.induction, induction_width, "mean"),
-            *(table("feed", name, name, width, "mean") for name in config.feeds),
-        ),
-        table("feed", past[0], config.induction, width, "none"),
+        table("induction", config.induction, config.induction, induction_width, "mean"),
+        *(table("feed", name, name, config.co_action_dim, "mean") for name in config.feeds),
+        table("feed", past[0], config.induction, config.co_action_dim, "none"),
     )

@@ -25,7 +25,7 @@ class Ranker(nn.Module, ABC):
     "Of one label, or of K."
 
     specs: tuple[TableSpec, ...]
-    "Of all tables inside: a ranker with tables of its own adds theirs."
+    "Of all tables inside."
     auxiliary: Tensor | None = None
     "What the last forward pass in training mode adds to the loss (DIEN): a mean over this process's rows, scalar."
 
@@ -39,7 +39,7 @@ class Ranker(nn.Module, ABC):
         return self.assemble(self.lookup(batch))
 
     def lookup(self, batch: RankingBatch) -> Embedded:
-        """All that comes out of tables; a ranker with tables of its own adds theirs."""
+        """All that comes out of tables."""
         embedded: Embedded = self.embedding(batch)
         return embedded
 
