@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ranking.layers.feature_embedding import RankerInputs
+from segrec.records import ConfigError
 
 WEIGHT_COLUMNS = 4
 "Columns at the end of a table's row whose mean is the id's first-order weight (TorchRec wants a multiple of 4)."
@@ -13,11 +14,14 @@ WEIGHT_COLUMNS = 4
 def field_width(inputs: RankerInputs, above: int = 0) -> int:
     """Width of every table.
 
-    :raises ValueError: they differ, or are not wider than `above`.
+    :raises ConfigError: they differ, or are not wider than `above`.
     """
     widths = sorted(set(inputs.widths))
     if len(widths) != 1 or widths[0] <= above:
-        raise ValueError(f"fields need tables of one width above {above} (found: {', '.join(map(str, widths))})")
+        raise ConfigError(
+            f"the ranker's fields need tables of one width above {above} (found: {', '.join(map(str, widths))}); set "
+            "embedding_dim, and no other tables.NAME.dim"
+        )
     return widths[0]
 
 
@@ -29,7 +33,7 @@ class IdFields(nn.Module):
 
     Input (..., D); output (..., F), (..., F, k), (..., rest).
 
-    :raises ValueError: tables of different widths, or too narrow to hold a weight.
+    :raises ConfigError: tables of different widths, or too narrow to hold a weight.
     """
 
     def __init__(self, inputs: RankerInputs) -> None:
