@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import yaml
 
 from ranking.evaluation import Prediction
-from ranking.labels import Label, StoredLabel
+from ranking.labels import JOIN, SingleLabel, StoredLabel, tasks_of
 from ranking.outcomes import Outcomes
 from ranking.prediction import predict
 from ranking.prediction_files import read_predictions
@@ -37,21 +38,31 @@ class NamedPath:
         return self.path.suffix == ".parquet"
 
 
-def common_label(runs: Sequence[RunFolder]) -> Label:
-    """The label that all runs were trained for, as fitted by the first.
+def common_labels(runs: Sequence[RunFolder], asked: Sequence[str] = ()) -> tuple[SingleLabel, ...]:
+    """The labels that all runs were trained for, as fitted by the first, in its order; only the `asked` ones, if any.
 
-    :raises ConfigError: no run, two labels, or a run on segments.
+    :raises ConfigError: no run, no common label, an asked one that is not common, or a run on segments.
     """
     if not runs:
         raise ConfigError("no ranker run given: the label to measure is that of a run")
     of_segments = next((run for run in runs if run.meta.rows == "segments"), None)
     if of_segments is not None:
         raise ConfigError(f"{of_segments.path} was trained on segments: measure it with `segrec evaluate highlight`")
-    names = {run.meta.label or "": run for run in runs}
-    if len(names) > 1:
-        told = ", ".join(f"{run.path}: {label}" for label, run in names.items())
+    first = tasks_of(StoredLabel.load(runs[0].path / "label.yaml"))
+    common = tuple(label for label in first if all(label.name in labels_of(run) for run in runs))
+    if not common:
+        told = ", ".join(f"{run.path}: {run.meta.label}" for run in {run.meta.label: run for run in runs}.values())
         raise ConfigError(f"runs of different labels cannot be compared ({told}); evaluate them one by one")
-    return StoredLabel.load(runs[0].path / "label.yaml")
+    missing = next((name for name in asked if name not in {label.name for label in common}), None)
+    if missing is not None:
+        known = ", ".join(label.name for label in common)
+        raise ConfigError(f"--label {missing!r} is no label of these runs (labels of all: {known})")
+    return tuple(label for label in common if not asked or label.name in asked)
+
+
+def labels_of(run: RunFolder) -> tuple[str, ...]:
+    """Names of the labels that a run answers."""
+    return tuple((run.meta.label or "").split(JOIN))
 
 
 def model_names(runs: Sequence[RunFolder], given: Sequence[str | None] = ()) -> list[str]:
@@ -69,20 +80,45 @@ def model_names(runs: Sequence[RunFolder], given: Sequence[str | None] = ()) -> 
     return [name or shown(run) for run, name in zip(runs, chosen, strict=True)]
 
 
-def run_prediction(run: RunFolder, name: str, dataset: DatasetFolder, outcomes: Outcomes) -> Prediction:
-    """A run's probabilities on the rows of `outcomes`.
+@dataclass(frozen=True)
+class RunAnswers:
+    """A run's predictions on a split, of all its labels."""
 
-    :raises DataError: the run was trained on rows as new as these (of another dataset), or cannot predict them.
+    run: RunFolder
+    name: str
+    rows: pl.DataFrame
+    "As `predict` makes them."
+
+    @classmethod
+    def of(cls, run: RunFolder, name: str, dataset: DatasetFolder, split: Split) -> RunAnswers:
+        """:raises DataError: the run was trained on rows as new as these (of another dataset), or cannot predict."""
+        _check_not_trained_on(run, dataset, split)
+        return cls(run, name, predict(run, dataset, split))
+
+    def on(self, outcomes: Outcomes) -> Prediction:
+        """The predictions of the label of `outcomes`, on its rows.
+
+        :raises DataError: they are of other rows.
+        """
+        label, prediction = (f"{column}_{outcomes.label}" for column in ("label", "prediction"))
+        if prediction not in self.rows.columns:
+            label, prediction = "label", "prediction"
+        found = self.rows.filter(pl.col(label).is_not_null())
+        if not found.select(KEY).equals(outcomes.rows.select(KEY)):
+            raise DataError(self.run.path, "predicted other rows than the dataset's", fix="read the dataset again")
+        return Prediction(self.name, found[prediction].to_numpy(), self.run.meta.seed)
+
+
+def run_prediction(run: RunFolder, name: str, dataset: DatasetFolder, outcomes: Outcomes) -> Prediction:
+    """A run's predictions on the rows of `outcomes`.
+
+    :raises DataError: as `RunAnswers.of` and `RunAnswers.on`.
     """
-    _check_not_trained_on(run, dataset, outcomes.split)
-    found = predict(run, dataset, outcomes.split)
-    if not found.select(KEY).equals(outcomes.rows.select(KEY)):
-        raise DataError(run.path, "predicted other rows than the dataset's", fix="read the dataset again")
-    return Prediction(name, found["prediction"].to_numpy(), run.meta.seed)
+    return RunAnswers.of(run, name, dataset, outcomes.split).on(outcomes)
 
 
 def file_predictions(files: Sequence[NamedPath], outcomes: Outcomes) -> list[Prediction]:
-    """Probabilities in files; several files of one name are its seeds, 0, 1, ...
+    """Predictions in files; several files of one name are its seeds, 0, 1, ...
 
     :raises DataError: as `read_predictions`.
     """
@@ -90,7 +126,9 @@ def file_predictions(files: Sequence[NamedPath], outcomes: Outcomes) -> list[Pre
     seeds: list[int | None] = [
         names[:place].count(name) if names.count(name) > 1 else None for place, name in enumerate(names)
     ]
-    read: list[npt.NDArray[np.float64]] = [read_predictions(file.path, outcomes.rows) for file in files]
+    read: list[npt.NDArray[np.float64]] = [
+        read_predictions(file.path, outcomes.rows, probabilities=outcomes.bounded) for file in files
+    ]
     return [Prediction(*made) for made in zip(names, read, seeds, strict=True)]
 
 

@@ -1,4 +1,4 @@
-"""Predictions on a split -> metric rows: every CTR metric with user-clustered intervals, alone and paired.
+"""Predictions on a split -> metric rows: every metric of the label with user-clustered intervals, alone and paired.
 
 All replicates of one cohort share their draws of users, so any two models compared on it are paired. A model with
 several seeds counts as the mean over them; its interval also draws its seeds, with replacement.
@@ -13,31 +13,25 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
+from ranking.chance_metrics import ChanceStatistics
 from ranking.outcomes import COHORTS, Bools, Cohort, Outcomes
-from segrec.metrics.auc import RankedOutcomes
-from segrec.metrics.binary_outcomes import binary_outcomes
-from segrec.metrics.grouped_auc import GAUC_NAMES, group_aucs
+from ranking.watch_metrics import WatchStatistics
 from segrec.metrics.intervals import (
     REPLICATES,
     FloatArray,
     cluster_codes,
-    cluster_sums,
     drawn_weights,
     percentile_interval,
 )
-from segrec.metrics.log_loss import log_losses
 from segrec.records import MetricRow
 
-METRICS = ("AUC", *GAUC_NAMES, "LogLoss", "NE", "F1", "calibration_ratio")
 GROUPS = "gauc_groups"
 "Beside the GAUCs: the number of users with both labels, over whom they are taken."
 ORACLE_SHARE = "oracle_share_"
 SHARED = ("AUC", "gauc_impression", "LogLoss")
 "In made worlds: the share of the oracle's lift over a prior that a model reaches in these metrics."
 
-_SUMS = ("rows", "positives", "probability", "loss", "called", "hits")
 _SEED = 20_240_613
 
 
@@ -47,7 +41,7 @@ class Prediction:
 
     model: str
     probabilities: npt.NDArray[np.floating]
-    "(n,), in the rows' order."
+    "(n,), in the rows' order; expected seconds of a watch time."
     seed: int | None = None
 
 
@@ -101,7 +95,7 @@ def metric_rows(
 
     :param lift: (prior, oracle): adds each other model's share of the oracle's lift over the prior.
 
-    :raises ValueError: a prediction of another length, or outside [0, 1].
+    :raises ValueError: a prediction of another length, or that the label cannot have.
     """
     wanted = list(dict.fromkeys(pairs))
     rows: list[MetricRow] = []
@@ -119,74 +113,25 @@ def measure(
 
     :raises ValueError: as `metric_rows`.
     """
-    labels, users = outcomes.labels[mask], cluster_codes(outcomes.users[mask], int(mask.sum()))
-    parts = [_Statistics.of(labels, prediction.probabilities[mask], users) for prediction in predictions]
+    values, users = outcomes.values[mask], cluster_codes(outcomes.users[mask], int(mask.sum()))
+    kind = ChanceStatistics if outcomes.binary else WatchStatistics
+    parts = [kind.of(values, prediction.probabilities[mask], users) for prediction in predictions]
     count = int(users.max()) + 1
-    values = [part.metrics(np.ones((1, count)), users) for part in parts]
+    found = [part.metrics(np.ones((1, count)), users) for part in parts]
     drawn: list[list[dict[str, FloatArray]]] = [[] for _ in parts]
     for weights in drawn_weights(count, _SEED, replicates):
         for part, so_far in zip(parts, drawn, strict=True):
             so_far.append(part.metrics(weights, users))
     by_seed = {
         (prediction.model, prediction.seed): {
-            metric: Draws(float(value[metric][0]), np.concatenate([block[metric] for block in blocks]))
-            for metric in METRICS
+            metric: Draws(float(value[0]), np.concatenate([block[metric] for block in blocks]))
+            for metric, value in metrics.items()
         }
-        for prediction, value, blocks in zip(predictions, values, drawn, strict=True)
+        for prediction, metrics, blocks in zip(predictions, found, drawn, strict=True)
     }
     models = dict.fromkeys(prediction.model for prediction in predictions)
-    over = {model: _over_seeds([found for (name, _), found in by_seed.items() if name == model]) for model in models}
-    return Measured(len(labels), count, by_seed, over, max((part.groups for part in parts), default=0))
-
-
-@dataclass(frozen=True)
-class _Statistics:
-    """What a bootstrap needs of one prediction: sums by user, and the rows ranked once."""
-
-    sums: FloatArray
-    "(C, 6 + 6): `_SUMS`, then weight * AUC and weight for each GAUC."
-    ranked: RankedOutcomes
-    groups: int
-
-    @classmethod
-    def of(cls, labels: Bools, probabilities: npt.NDArray[np.floating], users: npt.NDArray[np.int64]) -> _Statistics:
-        outcome, probability = binary_outcomes(labels, probabilities, probabilities=True)
-        called = probability >= 0.5
-        loss = log_losses(outcome, probability)
-        by_row = np.stack(
-            [
-                part.double().numpy()
-                for part in (torch.ones_like(loss), outcome, probability, loss, called, called & outcome)
-            ],
-            axis=1,
-        )
-        grouped = group_aucs(outcome, probability, users)
-        of_groups = np.zeros((int(users.max()) + 1, 2 * len(GAUC_NAMES)))
-        for place, weighting in enumerate(GAUC_NAMES.values()):
-            weight = grouped.weight(weighting)
-            of_groups[grouped.group.numpy(), 2 * place] = (weight * grouped.auc).numpy()
-            of_groups[grouped.group.numpy(), 2 * place + 1] = weight.numpy()
-        sums = np.concatenate([cluster_sums(by_row, users), of_groups], axis=1)
-        return cls(sums, RankedOutcomes.of(outcome, probability), len(grouped.auc))
-
-    def metrics(self, weights: FloatArray, users: npt.NDArray[np.int64]) -> dict[str, FloatArray]:
-        """Every metric (r,) under user weights (r, C)."""
-        totals = weights @ self.sums
-        rows, positives, probability, loss, called, hits = totals[:, : len(_SUMS)].T
-        with np.errstate(divide="ignore", invalid="ignore"):
-            rate = positives / rows
-            entropy = -(rate * np.log(rate) + (1 - rate) * np.log1p(-rate))
-            found = {
-                "LogLoss": loss / rows,
-                "NE": loss / rows / entropy,
-                "F1": 2 * hits / (called + positives),
-                "calibration_ratio": probability / positives,
-            }
-            for place, name in enumerate(GAUC_NAMES):
-                above, below = totals[:, len(_SUMS) + 2 * place : len(_SUMS) + 2 * place + 2].T
-                found[name] = above / below
-        found["AUC"] = self.ranked.cluster_auc(torch.from_numpy(weights), torch.from_numpy(users)).numpy()
-        return {name: np.where(np.isfinite(values), values, math.nan) for name, values in found.items()}
+    over = {model: _over_seeds([own for (name, _), own in by_seed.items() if name == model]) for model in models}
+    return Measured(len(values), count, by_seed, over, max((part.groups for part in parts), default=0))
 
 
 def _over_seeds(seeds: Sequence[dict[str, Draws]]) -> dict[str, Draws]:
@@ -196,7 +141,7 @@ def _over_seeds(seeds: Sequence[dict[str, Draws]]) -> dict[str, Draws]:
     count = len(next(iter(seeds[0].values())).replicates)
     drawn = np.random.default_rng(_SEED).integers(0, len(seeds), (len(seeds), count))
     over = {}
-    for metric in METRICS:
+    for metric in seeds[0]:
         stacked = np.stack([found[metric].replicates for found in seeds])
         replicates = np.take_along_axis(stacked, drawn, axis=0).mean(axis=0)
         over[metric] = Draws(float(np.mean([found[metric].value for found in seeds])), replicates)
@@ -223,13 +168,14 @@ def _cohort_rows(
             rows += [row(metric, draws, model, seed=seed) for metric, draws in found.items()]
     for model, found in measured.over_seeds.items():
         rows += [row(metric, draws, model) for metric, draws in found.items()]
-        rows.append(row(GROUPS, Draws(float(measured.groups), np.empty(0)), model))
+        if outcomes.binary:
+            rows.append(row(GROUPS, Draws(float(measured.groups), np.empty(0)), model))
         if lift is not None and model not in lift:
             shares = {metric: measured.oracle_share(model, *lift, metric) for metric in SHARED}
             rows += [row(ORACLE_SHARE + metric, share, model) for metric, share in shares.items()]
     for model, versus in pairs:
         ours, theirs = measured.over_seeds[model], measured.over_seeds[versus]
-        rows += [row(metric, ours[metric].minus(theirs[metric]), model, versus) for metric in METRICS]
+        rows += [row(metric, ours[metric].minus(theirs[metric]), model, versus) for metric in ours]
     return rows
 
 

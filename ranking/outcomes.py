@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from ranking.labels import Label
+from ranking.labels import EffectiveViewLabel, FlagLabel, SingleLabel
+from ranking.watch_labels import WatchTimeLabel
 from segrec.metrics.intervals import cluster_codes
 from segrec.records import KEY, DataError, DatasetFolder, Split
 
@@ -33,7 +34,12 @@ class Outcomes:
 
     rows: pl.DataFrame
     "user_id, item_id, time_ms, author_id, duration_ms; n rows."
-    labels: Bools
+    values: npt.NDArray[np.float64]
+    "0 or 1; of a watch time seconds, of a watch share [0, 1]."
+    binary: bool
+    "Whether `values` are 0 and 1, and predictions probabilities."
+    bounded: bool
+    "Whether predictions lie in [0, 1]."
     users: npt.NDArray[np.int64]
     "Number of each row's user, 0 .. : the clusters of intervals and the groups of GAUC."
     warm_user: Bools
@@ -42,7 +48,7 @@ class Outcomes:
     label: str
 
     @classmethod
-    def of(cls, dataset: DatasetFolder, label: Label, split: Split) -> Outcomes:
+    def of(cls, dataset: DatasetFolder, label: SingleLabel, split: Split) -> Outcomes:
         """:raises DataError: the split has no row."""
         columns = list(dict.fromkeys([*_ROW, *label.columns]))
         labelled = dataset.interactions([split]).filter(label.known())
@@ -51,13 +57,20 @@ class Outcomes:
             raise DataError(dataset.path, f"has no {split} row with label {label.name}", fix="choose another --split")
         return cls(
             rows=frame.select(_ROW),
-            labels=label.values(frame) > 0,
+            values=label.values(frame).astype(np.float64),
+            binary=isinstance(label, FlagLabel | EffectiveViewLabel),
+            bounded=not isinstance(label, WatchTimeLabel),
             users=cluster_codes(frame["user_id"].to_numpy(), frame.height),
             warm_user=_seen(dataset, frame["user_id"]),
             warm_item=_seen(dataset, frame["item_id"]),
             split=split,
             label=label.name,
         )
+
+    @property
+    def labels(self) -> Bools:
+        """(n,) True for positive rows."""
+        return self.values > 0
 
     def cohort(self, name: Cohort) -> Bools:
         """(n,) True for the rows of the cohort."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +14,17 @@ from segrec.records import KEY, DataError, scan_parquet
 _TURN = "turn"
 
 
-def read_predictions(file: Path, rows: pl.DataFrame) -> npt.NDArray[np.float64]:
-    """Probabilities (n,) for `rows` (user_id, item_id, time_ms), in their order.
+def read_predictions(file: Path, rows: pl.DataFrame, *, probabilities: bool = True) -> npt.NDArray[np.float64]:
+    """Predictions (n,) for `rows` (user_id, item_id, time_ms), in their order.
 
     Logs may hold one key twice (two reports of an impression): the file then holds that key once, or as often as the
     dataset, in the dataset's order. Rows of other splits are ignored.
 
+    :param probabilities: they lie in [0, 1]; False: seconds, at least 0.
     :raises DataError: not Parquet, a column missing or of another type, a prediction that is null, NaN or outside
-        [0, 1], a key that occurs too often, or a row without prediction (the first one is named).
+        its range, a key that occurs too often, or a row without prediction (the first one is named).
     """
-    frame = _checked(file, rows)
+    frame = _checked(file, rows, probabilities)
     wanted = rows.select(KEY).with_columns(pl.int_range(pl.len()).over(KEY).alias(_TURN))
     found = frame.with_columns(pl.int_range(pl.len()).over(KEY).alias(_TURN), pl.len().over(KEY).alias("copies")).join(
         wanted.group_by(KEY).agg(pl.len().alias("needed")), on=KEY, how="inner"
@@ -43,8 +45,8 @@ def read_predictions(file: Path, rows: pl.DataFrame) -> npt.NDArray[np.float64]:
     return values["prediction"].to_numpy().astype(np.float64)
 
 
-def _checked(file: Path, rows: pl.DataFrame) -> pl.DataFrame:
-    """The file's columns, of the dataset's types, every prediction a probability."""
+def _checked(file: Path, rows: pl.DataFrame, probabilities: bool) -> pl.DataFrame:
+    """The file's columns, of the dataset's types, every prediction in its range."""
     if not file.is_file():
         raise DataError(file, "is not there", fix="pass a Parquet file of user_id, item_id, time_ms, prediction")
     scanned = scan_parquet([file])
@@ -67,9 +69,9 @@ def _checked(file: Path, rows: pl.DataFrame) -> pl.DataFrame:
         )
     frame = scanned.select(*(pl.col(key).cast(rows.schema[key]) for key in KEY), pl.col("prediction").cast(pl.Float64))
     collected = frame.collect()
-    _refuse_row(
-        file, collected, ~pl.col("prediction").is_between(0, 1).fill_null(False), "a prediction is no probability"
-    )
+    kind, most = ("probability", 1.0) if probabilities else ("number of seconds", sys.float_info.max)
+    outside = ~pl.col("prediction").is_between(0, most).fill_null(False)
+    _refuse_row(file, collected, outside, f"a prediction is no {kind}")
     return collected
 
 
@@ -80,5 +82,5 @@ def _refuse_row(file: Path, frame: pl.DataFrame, wrong: pl.Expr, problem: str) -
         raise DataError(
             file, f"{problem} ({bad.height:,} rows)",
             found=f"prediction {bad['prediction'][0]} for (user_id, item_id, time_ms) = {key}",
-            fix="give one probability in [0, 1] a row",
+            fix="give one prediction a row, a probability in [0, 1] or seconds of at least 0",
         )  # fmt: skip

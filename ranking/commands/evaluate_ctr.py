@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from ranking.evaluated_models import NamedPath
+    from ranking.evaluated_models import NamedPath, RunAnswers
     from ranking.evaluation import Prediction
-    from ranking.labels import Label
+    from ranking.labels import SingleLabel
     from ranking.outcomes import Outcomes
-    from segrec.records import DatasetFolder, MetricRow, RunFolder
+    from segrec.records import DatasetFolder, MetricRow, RunFolder, Split
 
 Flag = Literal["is_click", "long_view"]
 "Labels whose probability a made world knows."
-SHOWN = ("AUC", "gauc_impression", "LogLoss", "NE", "calibration_ratio")
+SHOWN = (
+    "AUC", "gauc_impression", "LogLoss", "NE",
+    "MAE", "RMSE", "spearman_rows", "concordance", "concordance_user", "calibration_ratio",
+)  # fmt: skip
 "Metrics that are printed, for all rows; the file holds the others and the cohorts."
 COHORTS_SHOWN = ("all", "warm", "cold", "first_of_user")
 WIDTH = 150
@@ -39,6 +42,9 @@ def ctr(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="dataset folder")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE.json", help="metric rows to write")],
     split: Annotated[str, typer.Option("--split", help="test or valid")] = "test",
+    label: Annotated[
+        list[str] | None, typer.Option("--label", help="only this label of runs that have several; may be repeated")
+    ] = None,
     against: Annotated[
         list[str] | None,
         typer.Option(
@@ -55,71 +61,96 @@ def ctr(
     replicates: Annotated[int, typer.Option(min=100, help="of the bootstrap over users")] = 1000,
 ) -> None:  # fmt: skip
     """Measure AUC, GAUC, LogLoss, NE, F1 and calibration with user-clustered 95% intervals, alone and paired."""
-    from ranking.evaluated_models import NamedPath, check_distinct, common_label
-    from ranking.evaluation import metric_rows
+    from ranking.evaluated_models import NamedPath, common_labels
     from ranking.outcomes import Outcomes
     from segrec.records import SPLITS, ConfigError, DatasetFolder, RunFolder, write_metric_rows
-    from segrec.tables import rank
 
     if split not in SPLITS:
         raise ConfigError(f"--split {split!r} is unknown (known: {', '.join(SPLITS)})")
     opened = DatasetFolder.open(dataset)
     given = [NamedPath.parse(text) for text in runs]
     folders = [RunFolder.open(path.path, "ranker") for path in given]
-    label = common_label(folders)
-    outcomes = Outcomes.of(opened, label, split)
-    own = _own(folders, given, opened, outcomes)
-    others = list(_others(against or [], opened, outcomes, label.name))
-    controls = _controls(folders, own, opened, outcomes, placebo_runs or out.with_suffix("")) if placebo else []
-    if rank() != 0:  # every process has predicted its share; the first one measures the whole
-        return
-    references, lift = _references(opened, label, outcomes)
-    predictions = [*own, *controls, *others, *references]
-    check_distinct(predictions)
-    pairs = _pairs(own, [*controls, *others])
-    rows = metric_rows(outcomes, predictions, pairs, lift=lift, replicates=replicates)
+    labels = common_labels(folders, label or ())
+    files, others = _others(against or [], opened, split, [one.name for one in labels])
+    if files and len(labels) > 1:
+        raise ConfigError(f"{files[0].path} holds one label's predictions: say which with --label")
+    own = _answers(folders, [path.name for path in given], opened, split)
+    controls = _controls(folders, own, opened, split, placebo_runs or out.with_suffix("")) if placebo else []
+    rows: list[MetricRow] = []
+    for one in labels:
+        outcomes = Outcomes.of(opened, one, split)
+        found = _measured(
+            opened, one, outcomes, own=own, others=[*controls, *others], files=files, replicates=replicates
+        )
+        rows += found
+        _show(found, outcomes)
     write_metric_rows(out, rows)
-    _show(rows, outcomes)
     typer.echo(f"{out}: {len(rows):,} rows")
 
 
-def _own(
-    folders: Sequence[RunFolder], given: Sequence[NamedPath], dataset: DatasetFolder, outcomes: Outcomes
-) -> list[Prediction]:
-    from ranking.evaluated_models import model_names, run_prediction
+def _measured(
+    dataset: DatasetFolder,
+    label: SingleLabel,
+    outcomes: Outcomes,
+    *,
+    own: Sequence[RunAnswers],
+    others: Sequence[RunAnswers],
+    files: Sequence[NamedPath],
+    replicates: int,
+) -> list[MetricRow]:
+    """The metric rows of one label."""
+    from ranking.evaluated_models import check_distinct, file_predictions, labels_of
+    from ranking.evaluation import metric_rows
 
-    names = model_names(folders, [path.name for path in given])
-    return [run_prediction(run, name, dataset, outcomes) for run, name in zip(folders, names, strict=True)]
+    ours = [answers.on(outcomes) for answers in own]
+    theirs = [answers.on(outcomes) for answers in others if label.name in labels_of(answers.run)]
+    theirs += file_predictions(files, outcomes)
+    references, lift = _references(dataset, label, outcomes)
+    predictions = [*ours, *theirs, *references]
+    check_distinct(predictions)
+    return metric_rows(outcomes, predictions, _pairs(ours, theirs), lift=lift, replicates=replicates)
 
 
-def _others(against: Sequence[str], dataset: DatasetFolder, outcomes: Outcomes, label: str) -> Iterator[Prediction]:
-    from ranking.evaluated_models import NamedPath, file_predictions, model_names, run_prediction
+def _answers(
+    folders: Sequence[RunFolder], given: Sequence[str | None], dataset: DatasetFolder, split: Split
+) -> list[RunAnswers]:
+    from ranking.evaluated_models import RunAnswers, model_names
+
+    names = model_names(folders, given)
+    return [RunAnswers.of(run, name, dataset, split) for run, name in zip(folders, names, strict=True)]
+
+
+def _others(
+    against: Sequence[str], dataset: DatasetFolder, split: Split, labels: Sequence[str]
+) -> tuple[list[NamedPath], list[RunAnswers]]:
+    """Files, and the answers of runs that have one of the labels."""
+    from ranking.evaluated_models import NamedPath, labels_of
     from segrec.records import ConfigError, RunFolder
 
     given = [NamedPath.parse(text) for text in against]
-    yield from file_predictions([path for path in given if path.is_file], outcomes)
     named = [path for path in given if not path.is_file]
     folders = [RunFolder.open(path.path, "ranker") for path in named]
-    for run, name in zip(folders, model_names(folders, [path.name for path in named]), strict=True):
-        if run.meta.label != label:
-            raise ConfigError(f"{run.path} was trained for {run.meta.label!r}, not for {label!r}")
-        yield run_prediction(run, name, dataset, outcomes)
+    for run in folders:
+        if not set(labels_of(run)) & set(labels):
+            raise ConfigError(f"{run.path} was trained for {run.meta.label!r}, not for {', '.join(map(repr, labels))}")
+    answers = _answers(folders, [path.name for path in named], dataset, split)
+    return [path for path in given if path.is_file], answers
 
 
 def _controls(
-    folders: Sequence[RunFolder], own: Sequence[Prediction], dataset: DatasetFolder, outcomes: Outcomes, folder: Path
-) -> list[Prediction]:
+    folders: Sequence[RunFolder], own: Sequence[RunAnswers], dataset: DatasetFolder, split: Split, folder: Path
+) -> list[RunAnswers]:
     """Each run with scores, again without them and with placebos."""
-    from ranking.evaluated_models import run_prediction
+    from ranking.evaluated_models import RunAnswers
     from ranking.placebo_runs import placebo_runs
     from segrec.records import ConfigError
 
-    known = {(prediction.model, prediction.seed) for prediction in own}
+    known = {(answers.name, answers.run.meta.seed) for answers in own}
     scored = [run for run in folders if run.meta.scores is not None]
     if not scored:
         raise ConfigError(f"{folders[0].path} was trained without scores: --placebo needs a run with --scores")
     return [
-        run_prediction(control, name, dataset, outcomes)
+        RunAnswers.of(control, name, dataset, split)
         for run in scored
         for name, control in placebo_runs(run, dataset, folder / run.path.resolve().name)
         if (name, control.meta.seed) not in known
@@ -127,7 +158,7 @@ def _controls(
 
 
 def _references(
-    dataset: DatasetFolder, label: Label, outcomes: Outcomes
+    dataset: DatasetFolder, label: SingleLabel, outcomes: Outcomes
 ) -> tuple[list[Prediction], tuple[str, str] | None]:
     """The rate priors and, in a made world that knows this label's probability, the oracle."""
     from ranking.evaluation import Prediction

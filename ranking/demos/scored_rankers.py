@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from ranking.demos.stages import DemoConfig, ResultTable
-from ranking.evaluated_models import run_prediction
+from ranking.evaluated_models import common_labels, run_prediction
 from ranking.evaluation import Prediction
 from ranking.evaluation import metric_rows as ctr_rows
-from ranking.labels import StoredLabel
 from ranking.outcomes import Outcomes
 from ranking.placebo_runs import placebo_runs
 from ranking.rankers import find_ranker
@@ -55,7 +54,7 @@ class ScoredRankers:
 
     def measure(self, dataset: DatasetFolder, replicates: int) -> list[MetricRow]:
         """CTR metrics on the test rows, beside rate priors and the oracle."""
-        label = StoredLabel.load(self.with_scores.path / "label.yaml")
+        (label,) = common_labels([self.with_scores])
         outcomes = Outcomes.of(dataset, label, "test")
         ours = self.with_scores.meta.model
         runs = {ours: self.with_scores, **self.others}

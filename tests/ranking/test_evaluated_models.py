@@ -10,7 +10,7 @@ import pytest
 from ranking.evaluated_models import (
     NamedPath,
     check_distinct,
-    common_label,
+    common_labels,
     file_predictions,
     model_names,
     run_prediction,
@@ -59,7 +59,7 @@ def test_seeds_share_a_name_and_other_settings_do_not(runs):
 
 
 def test_a_runs_prediction_lies_in_the_rows_order(runs, click_log):
-    outcomes = Outcomes.of(click_log, common_label([runs["b"]]), "test")
+    outcomes = Outcomes.of(click_log, common_labels([runs["b"]])[0], "test")
     found = run_prediction(runs["b"], "model", click_log, outcomes)
     assert (found.model, found.seed, len(found.probabilities)) == ("model", 1, len(outcomes.labels))
     assert found.probabilities.min() > 0
@@ -79,9 +79,9 @@ def test_a_run_of_newer_rows_of_another_dataset_is_refused(runs, click_log):
 def test_one_label_for_all(runs):
     liked = RunFolder(runs["b"].path, runs["b"].meta.model_copy(update={"label": "is_like"}))
     with pytest.raises(ConfigError, match="runs of different labels cannot be compared"):
-        common_label([runs["a"], liked])
+        common_labels([runs["a"], liked])
     with pytest.raises(ConfigError, match="no ranker run given"):
-        common_label([])
+        common_labels([])
 
 
 def test_files_of_one_name_are_its_seeds(click_log, tmp_path):

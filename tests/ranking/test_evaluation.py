@@ -8,7 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ranking.evaluation import GROUPS, METRICS, Draws, Prediction, measure, metric_rows
+from ranking.chance_metrics import METRICS
+from ranking.evaluation import GROUPS, Draws, Prediction, measure, metric_rows
 from ranking.outcomes import Outcomes
 from segrec.metrics.auc import auc, auc_replicates
 from segrec.metrics.calibration import calibration_ratio
@@ -25,7 +26,7 @@ def outcomes_of(labels, users, warm_user=None, warm_item=None):
     rows = pl.DataFrame({"user_id": users, "item_id": [0] * count, "time_ms": range(count), "duration_ms": [1] * count})
     warm = np.ones(count, dtype=bool)
     return Outcomes(
-        rows, np.asarray(labels, dtype=bool), np.unique(users, return_inverse=True)[1],
+        rows, np.asarray(labels, dtype=float), True, True, np.unique(users, return_inverse=True)[1],
         warm if warm_user is None else np.asarray(warm_user), warm if warm_item is None else np.asarray(warm_item),
         "test", "is_click",
     )  # fmt: skip

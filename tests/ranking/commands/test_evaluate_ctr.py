@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from ranking.chance_metrics import METRICS
 from ranking.cli import build_app, main
-from ranking.evaluation import METRICS
 from ranking.placebos import PLACEBOS
 from ranking.prediction import predict
 from ranking.rankers import find_ranker

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ranking.cli import build_app, main
-from ranking.evaluated_models import common_label
+from ranking.evaluated_models import common_labels
 from ranking.label_rates import LabelRates
 from ranking.prediction import predict
 from ranking.rankers import RANKERS, find_ranker
@@ -114,7 +114,7 @@ def test_stopped_run_goes_on_to_the_same_predictions(live_dataset, tmp_path, mon
 def test_a_run_on_segments_answers_no_impressions(live_dataset, tmp_path):
     run, _ = train(live_dataset, tmp_path / "run", epochs=1)
     with pytest.raises(ConfigError, match="was trained on segments: measure it with `segrec evaluate highlight`"):
-        common_label([run])
+        common_labels([run])
     with pytest.raises(DataError, match="was trained on segments, not on impressions"):
         predict(run, live_dataset, "test")
 
