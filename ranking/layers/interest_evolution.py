@@ -60,7 +60,7 @@ class AttentionalGru(nn.Module):
     def forward(self, events: Tensor, weights: Tensor) -> Tensor:
         """(B, T, C), (B, T) -> (B, C)"""
         width = events.shape[-1]
-        state = weights.new_zeros(len(events), width)
+        state = weights.new_zeros(events.shape[0], width)
         for entering, weight in zip(self.entering(events).unbind(1), weights[..., None].unbind(1), strict=True):
             staying = self.staying(state)
             reset, update = torch.sigmoid(entering[:, : 2 * width] + staying[:, : 2 * width]).chunk(2, dim=1)
