@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import NonNegativeInt, PositiveInt
 
-from segrec.records import Config
+from segrec.records import Config, ConfigError
 
 
 class DataConfig(Config):
@@ -29,3 +29,10 @@ class DataConfig(Config):
     def piece_rows(self) -> int:
         """Rows of a piece at most: a lane's window draws from four or more places of the log."""
         return max(1, self.window_rows // (4 * self.lanes))
+
+    def check_processes(self, count: int) -> None:
+        """:raises ConfigError: some of `count` processes would never have a row."""
+        if count > self.lanes:
+            raise ConfigError(
+                f"data.lanes={self.lanes} cannot feed {count} processes; set data.lanes to {count} or a multiple of it"
+            )

@@ -15,7 +15,6 @@ from ranking.encoded_rows import EncodedRows
 from ranking.impressions import ImpressionSource
 from ranking.lanes import IntArray, Lanes, Window
 from ranking.reading_ahead import done_ahead, made_ahead
-from segrec.records import ConfigError
 
 
 class _Draw(NamedTuple):
@@ -71,11 +70,7 @@ class RankingStream:
     ) -> None:
         self.source, self._batch_size, self._seed, self._max_segments = source, batch_size, seed, max_segments
         self._data = data or DataConfig()
-        if world_size > self._data.lanes:
-            raise ConfigError(
-                f"data.lanes={self._data.lanes} cannot feed {world_size} processes; set data.lanes to {world_size} or "
-                "more (a multiple of it shares the work evenly)"
-            )
+        self._data.check_processes(world_size)
         self._rank, self._world_size, self._pin_memory = rank, world_size, pin_memory
         self.lanes = Lanes([piece.kept for piece in source.pieces], self._data.lanes)
         self._cache: dict[int, EncodedRows] | None = {} if source.rows <= self._data.cache_rows else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -60,13 +61,22 @@ def rank(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="one setting, e.g. scores.use=weights, allow_leak=true"),
     ] = None,
+    warm_start: Annotated[
+        Path | None,
+        typer.Option(
+            "--warm-start",
+            metavar="RUN",
+            help="start with an older run's rows of the same raw ids, e.g. with --set warm_start.tables=[item_id]",
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an existing run folder")] = False,
 ) -> None:
     """Train a ranker on the train rows and keep the weights that do best on the valid rows. A stopped run goes on."""
     from ranking.rankers import find_ranker
     from segrec.records import ConfigError, DatasetFolder
 
-    settings = find_ranker(ranker).config.of(config, sets or ())
+    older = [] if warm_start is None else [f"warm_start.run={json.dumps(str(warm_start))}"]
+    settings = find_ranker(ranker).config.of(config, [*(sets or ()), *older])
     opened = DatasetFolder.open(dataset)
     if rows == "segments":
         if scores is not None:
@@ -110,12 +120,16 @@ def _on_impressions(
 
 
 def _tell(run: RunFolder, result: FitResult) -> None:
+    from ranking.damaged_shards import skipped_note
     from ranking.labels import StoredLabel, note_of
+    from ranking.training.warm_start import warm_start_lines
 
+    for line in warm_start_lines(run.path):
+        typer.echo(line)
     stopped = "stopped early" if result.stopped_early else "all epochs done"
     typer.echo(f"{run.meta.model}: {result.steps} steps, {stopped}; best after epoch {result.best_epoch + 1}")
     typer.echo("valid: " + ", ".join(f"{name} {value:.4f}" for name, value in result.best.items()))
-    note = note_of(StoredLabel.load(run.path / "label.yaml"))
-    if note is not None:
-        typer.echo(f"note: {note}")
+    for note in (note_of(StoredLabel.load(run.path / "label.yaml")), skipped_note(run.path)):
+        if note is not None:
+            typer.echo(f"note: {note}")
     typer.echo(f"run: {run.path}")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
+from ranking.damaged_shards import readable, write_skipped
 from ranking.features import durations_known
 from ranking.labels import JOIN, fit_labels, label_names
 from ranking.rankers import find_ranker
@@ -28,7 +29,7 @@ from segrec.records import (
     package_versions,
     write_metric_rows,
 )
-from segrec.tables import join_processes, rank
+from segrec.tables import join_processes, rank, world_size
 
 
 def train_ranker(
@@ -45,26 +46,30 @@ def train_ranker(
 
     Several labels are learned side by side; a name may hold several with + between them, as `RunMeta.label` does.
     The folder holds config.yaml, run.json, metrics.json (valid), features/, label.yaml, model.safetensors,
-    id_counts.json, checkpoints/, events/, plan.txt.
+    id_counts.json, checkpoints/, events/, plan.txt; skipped.json where damaged shards were left out.
 
-    :raises ConfigError: an unknown ranker or label, or settings that need scores without any.
+    :raises ConfigError: an unknown ranker or label, settings that need scores without any, too many processes.
     :raises DataError: `out` exists, data that cannot be used, scores that must not be used for this dataset.
     """
     find_ranker(name)
-    _check_settings(dataset, config, scores)
     labels = label_names([label] if isinstance(label, str) else label)
     check_tasks(config.tasks, labels)
-    join_processes(config.torch_device())
-    meta = _run_meta(name, dataset, JOIN.join(labels), config, scores)
-    with shared_run(out, meta, config.to_yaml(), overwrite=overwrite) as folder:
-        data = made_once(
-            lambda: RankerData.fit(dataset, fit_labels(dataset, labels), config, scores).saved(folder),
-            lambda: RankerData.load(folder, config, scores),
-        )
-        valid = data.rows_of(dataset, "valid")
-        _, result = fit_ranker(name, dataset, data, config, folder)
-        if rank() == 0:
-            write_metric_rows(folder / "metrics.json", valid_rows(meta, result.best, data.label, valid))
+    with readable(dataset, config.data.on_corrupt) as sound:
+        _check_settings(sound, config, scores)
+        join_processes(config.torch_device())
+        config.data.check_processes(world_size())
+        meta = _run_meta(name, sound, JOIN.join(labels), config, scores)
+        with shared_run(out, meta, config.to_yaml(), overwrite=overwrite) as folder:
+            if rank() == 0:
+                write_skipped(folder, sound)
+            data = made_once(
+                lambda: RankerData.fit(sound, fit_labels(sound, labels), config, scores).saved(folder),
+                lambda: RankerData.load(folder, config, scores),
+            )
+            valid = data.rows_of(sound, "valid")
+            _, result = fit_ranker(name, sound, data, config, folder)
+            if rank() == 0:
+                write_metric_rows(folder / "metrics.json", valid_rows(meta, result.best, data.label, valid))
     return RunFolder.open(out, "ranker"), result
 
 
