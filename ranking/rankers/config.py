@@ -10,6 +10,7 @@ from ranking.data_config import DataConfig
 from ranking.features import FeatureConfig
 from ranking.rankers.multi_task import TasksConfig
 from ranking.rankers.table_settings import TableOverride
+from ranking.warm_start_config import WarmStartConfig
 from segrec.fitting import FitConfig
 from segrec.records import Config
 from segrec.tables.sharding import ShardingConfig
@@ -46,6 +47,7 @@ class RankerConfig(FitConfig):
     scores: ScoresConfig = ScoresConfig()
     data: DataConfig = DataConfig()
     tasks: TasksConfig = TasksConfig()
+    warm_start: WarmStartConfig = WarmStartConfig()
     embedding_dim: Annotated[int, Field(gt=0, multiple_of=4)] = 16
     table_learning_rate: PositiveFloat = 0.05
     table_optimizer: TableOptimizer = "rowwise_adagrad"

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
+from typing_extensions import Buffer
 
 from segrec.fitting.stored_checkpoint import MODULE, RANKER, StoredCheckpoint, feature_of, table_of
 from segrec.records import DataError, new_file
@@ -93,6 +94,6 @@ def _plain(name: str) -> str:
     return "".join(letter if letter.isalnum() and letter.isascii() else "_" for letter in name)
 
 
-def _bytes(tensor: Tensor) -> memoryview:
+def _bytes(tensor: Tensor) -> Buffer:
     flat = tensor.contiguous().reshape(-1)
-    return memoryview(flat.view(torch.uint8).numpy()) if flat.numel() else memoryview(b"")
+    return flat.view(torch.uint8).numpy().data if flat.numel() else b""
