@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import polars as pl
@@ -183,6 +185,23 @@ def test_built_once_and_mapped_from_files(log, monkeypatch):
     assert isinstance(again.ended.ends, np.memmap)
     assert isinstance(again.columns["item_id"].places, np.memmap)
     assert shown(again, LOG) == first
+
+
+def test_of_many_at_once_one_builds(log, monkeypatch):
+    built, plain = [], HistoryStore._build.__func__
+    slow = classmethod(lambda cls, *arguments: (built.append(1), time.sleep(0.05), plain(cls, *arguments))[2])
+    monkeypatch.setattr(HistoryStore, "_build", slow)
+    with ThreadPoolExecutor(4) as pool:
+        stores = list(pool.map(lambda _: HistoryStore.of(log, ["item_id"]), range(4)))
+    assert built == [1]
+    assert [shown(store, LOG) for store in stores] == [shown(stores[0], LOG)] * 4
+
+
+def test_read_some_rows_at_a_time(log, make_dataset, monkeypatch):
+    whole = shown(HistoryStore.of(log, ["item_id", "author_id"]), LOG, "author_id")
+    monkeypatch.setattr("ranking.histories._ROWS_AT_ONCE", 2)
+    parts = HistoryStore.of(make_dataset(LOG, name="parts"), ["item_id", "author_id"])
+    assert shown(parts, LOG, "author_id") == whole
 
 
 @pytest.mark.parametrize("damage", ["ends.npy", "users.parquet", "00.npy", "00.parquet", "histories.json"])

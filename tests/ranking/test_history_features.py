@@ -12,6 +12,7 @@ from ranking.features import FeatureConfig, build_spec
 from ranking.rankers.config import HISTORY_LENGTH, with_history
 from ranking.segment_rows import write_segment_rows
 from segrec.records import ConfigError, DataError
+from segrec.tables import IdSettings
 
 HOUR = 3_600_000
 ROWS = pl.DataFrame(
@@ -88,6 +89,18 @@ def test_other_columns_of_the_impression_and_the_item(dataset):
         "past_duration": [3, 2],  # 9,000 ms lies above the one edge at 5,000
     }
     assert histories(dataset, spec)["past_kind"][3] == [3]
+
+
+def test_hashed_ids_are_hashed_in_the_past_too(dataset):
+    spec = spec_of(dataset, length=1, columns=["item_id"])
+    hashed = tuple(
+        feature.model_copy(update={"coding": IdSettings(ids="hash", rows=50)}) if feature.name == "item_id" else feature
+        for feature in spec.ids
+    )
+    spec = spec.model_copy(update={"ids": hashed})
+    rows = RowEncoder(FittedFeatures.fit(dataset, spec), dataset).encode(dataset.interactions().collect())
+    item = dict(zip(ROWS["item_id"], rows.ids[[feature.name for feature in spec.ids].index("item_id")], strict=True))
+    assert histories(dataset, spec)["past_item_id"] == [[], [item[10]], [], [item[11]], [item[12]], [item[77]]]
 
 
 def test_stored_with_the_run(dataset, tmp_path):

@@ -51,6 +51,14 @@ def test_cap_keeps_the_newest() -> None:
     assert history(1, 20_000, cap=1) == history(1, 20_000)[-1:]
 
 
+def test_events_that_ended_too_long_ago_are_left_out() -> None:
+    ended = HistoryLog.of(LOG).ended  # user 1's views end at 1,500, 11,000, 11,000 and 20,100
+    asked = pl.DataFrame({"user_id": [1, 1, 1], "time_ms": [12_000, 12_000, 50_000]})
+    for age, lengths in ((10_500, [3, 3, 0]), (10_499, [2, 2, 0]), (999, [0, 0, 0])):
+        start, end = ended.windows(asked, 10, max_age_ms=age)
+        assert (end - start).tolist() == lengths
+
+
 def test_rows_outside_the_skip_task_are_no_history() -> None:
     log = HistoryLog.of(LOG.with_columns(watch_ms=pl.lit(0)))
     assert log.rows.is_empty()
