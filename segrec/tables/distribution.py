@@ -45,7 +45,7 @@ def distribute(
     device = torch.device(device)
     _hush()
     check_supported(specs, device.type)
-    _apply_optimizers(module, specs)
+    apply_optimizers(module, specs)
     ensure_process_group(device)
     plan = plan_tables(module, specs, sharding or ShardingConfig(), device)
     _check_all_planned(plan, specs)
@@ -61,7 +61,11 @@ def distribute(
     return distributed
 
 
-def _apply_optimizers(module: nn.Module, specs: Sequence[TableSpec]) -> None:
+def apply_optimizers(module: nn.Module, specs: Sequence[TableSpec]) -> None:
+    """Each table's optimizer goes into its backward pass; the planner counts its state from then on.
+
+    :raises ConfigError: a table without a spec, or a spec without a table.
+    """
     for spec, weight in matched(table_weights(dict(module.named_parameters())), specs):
         settings: dict[str, Any] = {"lr": spec.learning_rate}
         if spec.weight_decay > 0:  # without the mode the kernel ignores the decay

@@ -76,12 +76,14 @@ def planner_of(
 def no_plan_reason(error: Exception, specs: Sequence[TableSpec], sharding: ShardingConfig, topology: Topology) -> str:
     """One line: what the tables need, what there is, and what the planner said."""
     needed, largest = sum(spec.bytes for spec in specs), max(specs, key=lambda spec: spec.bytes)
-    storage = topology.devices[0].storage
-    available = storage.hbm if topology.compute_device == "cuda" else storage.ddr
-    processes = topology.world_size
+    storage, processes = topology.devices[0].storage, topology.world_size
+    on_cuda = topology.compute_device == "cuda"
+    has = f"{(storage.hbm if on_cuda else storage.ddr) / _GIB:.2f} GiB"
+    if on_cuda and {"host", "uvm_caching"} & {*sharding.memory, *(spec.memory for spec in specs)}:
+        has += f" and {storage.ddr / _GIB:.2f} GiB of the host's"
     needs = (
         f"they need {needed / _GIB:.2f} GiB (the largest, {largest.name!r}, {largest.bytes / _GIB:.2f} GiB), "
-        f"{processes} process(es) have {available / _GIB:.2f} GiB each, {sharding.reserved_share:.0%} of it reserved"
+        f"{processes} process(es) have {has} each, {sharding.reserved_share:.0%} of it reserved"
     )
     if not isinstance(error, PlannerError) or error.error_type == PlannerErrorType.STRICT_CONSTRAINTS:
         ways = sorted({kind for spec in specs for kind in spec.sharding or sharding.kinds})
