@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ def predict(
     opened = OpenedRun.of(run, scores)
     stream, device = opened.stream(dataset, [split]), opened.config.torch_device()
     join_processes(device)
-    found = predicted(opened.model(stream.source.dense_names).module.to(device), stream, device, sharded=False)
+    found = predicted(opened.model().module.to(device), stream, device, sharded=False)
     seen = opened.data.features.seen
     return (
         stream.keys()
@@ -56,6 +57,21 @@ def answer_columns(label: AnyLabel, found: Predicted) -> list[pl.Series]:
         for place, task in enumerate(label.tasks)
         for column in _answers_of(task, found.logits[:, place], found.labels[:, place], f"_{task.name}")
     ]
+
+
+def binary_answers(
+    found: pl.DataFrame, label: str
+) -> Iterator[tuple[str, npt.NDArray[np.int8], npt.NDArray[np.float64]]]:
+    """(name, labels, probabilities) of each label of `predict`'s columns that is 0 or 1, over the rows that have it.
+
+    :param label: the name where there is one label only.
+    """
+    for column in found.columns:
+        if column.startswith("label") and found.schema[column] == pl.Int8:
+            known = found.drop_nulls(column)
+            name = column.removeprefix("label").removeprefix("_")
+            probabilities = known[column.replace("label", "prediction", 1)]
+            yield name or label, known[column].to_numpy(), probabilities.to_numpy()
 
 
 def _answers_of(

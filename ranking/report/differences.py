@@ -16,7 +16,7 @@ from segrec.records import MetricRow
 _DRAWN = {
     ("exit", "NLL"), ("exit", "AUC"), ("masked_skip", "NDCG@5"),
     ("live", "tau_room"), ("live", "tau_global"), ("kuailive_m3", "spearman"), ("kuailive_m3", "mAP"),
-    ("ctr", "AUC"), ("ctr", "gauc_impression"), ("ctr", "LogLoss"),
+    ("ctr", "AUC"), ("ctr", "gauc_impression"), ("ctr", "LogLoss"), ("ctr", "RMSE"), ("ctr", "concordance"),
 }  # fmt: skip
 "(protocol, or task where the protocol is a label; metric): the others stand in the table only."
 _COLOURS = {"better": FIRST, "worse": SECOND, "undecided": QUIET}

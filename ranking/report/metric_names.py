@@ -10,7 +10,7 @@ from segrec.records import MetricRow
 Better = Literal["lower", "higher", "one", "neither"]
 Verdict = Literal["better", "worse", "undecided", "no interval"]
 
-_LOWER = {"NLL", "LogLoss", "NE", "ECE"}
+_LOWER = {"NLL", "LogLoss", "NE", "ECE", "WatchLoss", "MAE", "RMSE"}
 _COUNTS = {"gauc_groups"}
 ORACLE_SHARE = "oracle_share_"
 "Start of the metrics that say how much of the oracle's lift over the (length, position) prior is reached."
@@ -29,7 +29,7 @@ _MEANING = {
     "LogLoss": "negative log-likelihood of the label, nats a row",
     "F1": "harmonic mean of precision and recall at threshold 0.5",
     "NE": "LogLoss over that of always saying the mean rate",
-    "calibration_ratio": "sum of predictions over number of positives",
+    "calibration_ratio": "sum of predictions over sum of labels",
     "tau_room": "Kendall's tau-b inside each room, mean over rooms whose truth varies; @x: segments above rate x",
     "tau_window": "Kendall's tau-b inside each window of segments, mean over windows",
     "tau_global": "Kendall's tau-b over the last segments of all full windows, pooled",
@@ -39,21 +39,27 @@ _MEANING = {
     "F1@50%": "F1 of the better half of a room's segments",
     "calibration_ratio_trials": "the same with segments weighted by their trials",
     "concordance": "share of pairs of views whose watch times are ordered rightly",
+    "concordance_user": "the same inside each user, averaged with the user's rows as weight",
+    "spearman_rows": "Spearman's rank correlation over all rows",
+    "MAE": "mean distance between prediction and truth, seconds of a watch time",
+    "RMSE": "root of the mean squared distance, seconds of a watch time",
+    "WatchLoss": "weighted logistic loss of a watch time, a row",
 }
 _ORDER = [
-    "NLL", "NDCG@5", "HR@1", "HR@5", "NDCG@1", "NDCG@10", "HR@10", "AUC", "concordance", "ECE",
+    "NLL", "NDCG@5", "HR@1", "HR@5", "NDCG@1", "NDCG@10", "HR@10", "AUC", "concordance", "concordance_user",
+    "spearman_rows", "MAE", "RMSE", "WatchLoss", "ECE",
     "tau_room", "tau_window", "tau_global", "spearman", "mAP", "F1@50%",
     "gauc_impression", "LogLoss", "NE", "calibration_ratio", "gauc_mean", "gauc_positive", "F1", "gauc_groups",
 ]  # fmt: skip
 
 
 def better(metric: str) -> Better:
-    """Which way a metric improves."""
+    """Which way a metric improves; a validation of several labels calls it METRIC_LABEL."""
     if metric.startswith("calibration_ratio"):
         return "one"
     if metric in _COUNTS:
         return "neither"
-    return "lower" if metric in _LOWER else "higher"
+    return "lower" if metric.partition("_")[0] in _LOWER else "higher"
 
 
 def meaning(metric: str) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ranking.prediction import predict
+from ranking.prediction import binary_answers, predict
 from ranking.report.calibration import calibration_picture, exit_calibration
 from ranking.report.charts import Absent, Picture
 from ranking.report.differences import Differences, differences
@@ -166,19 +166,27 @@ def _unmeasured(gathered: Gathered, task: str) -> Absent:
 
 
 def _calibrations(gathered: Gathered) -> list[Picture | Absent]:
-    """One picture a ranker run whose dataset and scores are at hand."""
-    return [_calibration(run, run.dataset) for run in gathered.runs if run.task == "ctr" and run.dataset]
+    """Those of each ranker run whose dataset and scores are at hand."""
+    return [
+        picture
+        for run in gathered.runs
+        if run.task == "ctr" and run.dataset
+        for picture in _calibrations_of(run, run.dataset)
+    ]
 
 
-def _calibration(run: RunRecord, dataset: DatasetFolder) -> Picture | Absent:
+def _calibrations_of(run: RunRecord, dataset: DatasetFolder) -> list[Picture | Absent]:
+    """One picture a label that is 0 or 1."""
     if dataset.meta.rows.get("test", 0) > MOST_PREDICTED or not (run.folder.path / WEIGHTS).is_file():
-        return Absent(f"the calibration of {run.label}: more than {MOST_PREDICTED:,} test rows, or no weights")
+        return [Absent(f"the calibration of {run.label}: more than {MOST_PREDICTED:,} test rows, or no weights")]
     try:
         found = predict(run.folder, dataset, "test", scores=run.scores)
     except SegrecError as error:
-        return Absent(f"the calibration of {run.label}: {error}")
-    labels, probabilities = found["label"].to_numpy(), found["prediction"].to_numpy()
-    return calibration_picture(labels, probabilities, f"{run.meta.model}, {run.meta.label}", "rows")
+        return [Absent(f"the calibration of {run.label}: {error}")]
+    return [
+        calibration_picture(labels, probabilities, f"{run.meta.model}, {label}", "rows")
+        for label, labels, probabilities in binary_answers(found, run.meta.label or "")
+    ]
 
 
 def _score_part(gathered: Gathered) -> ScorePart | Absent | None:
