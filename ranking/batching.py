@@ -34,6 +34,8 @@ class RankingBatch(Pipelineable):  # type: ignore[misc]
     "(B, S) per-segment scores, 0 beyond a row's segments and where it has none."
     segments: Tensor | None = None
     "(B,) number of segments, at most S."
+    longest: int | None = None
+    "Events of the longest history: told on the CPU, so that no device is waited for; None = look at the lengths."
 
     @property
     def rows(self) -> int:
@@ -63,6 +65,7 @@ class RankingBatch(Pipelineable):  # type: ignore[misc]
             weights=None if self.weights is None else move(self.weights),
             scores=None if self.scores is None else move(self.scores),
             segments=None if self.segments is None else move(self.segments),
+            longest=self.longest,
         )
 
 
@@ -70,6 +73,7 @@ def make_batch(rows: EncodedRows, names: tuple[str, ...], global_rows: int, max_
     """A batch of `rows`; `names` = ids, then bags, in the order of the codes, then sequences."""
     count = rows.rows
     bags = [rows.bag(name) for name in names[len(rows.ids) :]]
+    past = [bag for name, bag in zip(names[len(rows.ids) :], bags, strict=True) if name not in rows.bags]
     values = np.concatenate([rows.ids.reshape(-1), *(bag[0] for bag in bags)])
     lengths = np.concatenate([np.ones(rows.ids.size, dtype=np.int64), *(np.diff(bag[1]) for bag in bags)])
     sparse = KeyedJaggedTensor(
@@ -87,6 +91,7 @@ def make_batch(rows: EncodedRows, names: tuple[str, ...], global_rows: int, max_
         weights=torch.from_numpy(rows.weights) if len(rows.weights) else None,
         scores=scores,
         segments=segments,
+        longest=max(int(np.diff(offsets).max(initial=0)) for _, offsets in past) if past else None,
     )
 
 

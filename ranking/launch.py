@@ -15,12 +15,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
 
-    options = parse_args(list(sys.argv[1:] if arguments is None else arguments))
+    options = parse_args(list(sys.argv[1:] if arguments is None else arguments))  # type: ignore[no-untyped-call]
     options.training_script_args = [options.training_script, *options.training_script_args]
     options.module, options.training_script = True, "ranking.cli"
     logging.disable(logging.ERROR)  # of this process: it only waits
     try:
-        run(options)
+        run(options)  # type: ignore[no-untyped-call]
     except ChildFailedError as error:
         _, first = error.get_first_failure()
         sys.exit(first.exitcode if first.exitcode > 0 else 1)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 from segrec.records.errors import SegrecError
 
 if TYPE_CHECKING:
-    from torch.distributed import Store
+    from torch._C._distributed_c10d import Store
 
 _POLL_SECONDS, _GRACE_SECONDS = 1.0, 0.3
 
@@ -86,6 +86,6 @@ class Failures:
         """A connection to the store that torchrun's agent holds; None where it holds none."""
         if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
             return None
-        from torch.distributed import TCPStore
+        from torch._C._distributed_c10d import TCPStore
 
         return TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -114,8 +114,13 @@ class FeatureEmbedding(nn.Module):
         found: dict[str, JaggedTensor] = self.events(batch.sparse)
         parts = [found[name].values() if name in self._single else pooled[name] for name in self.features]  # type: ignore[index]
         target = torch.cat([found[sequence.id_feature].values() for sequence in self.sequences], dim=1)
-        histories = self._histories(target, found)
+        histories = self._histories(target, found, batch.longest)
         return Embedded(torch.cat([*parts, batch.dense], dim=1), histories, self._own_of(batch, histories))
+
+    def look_ups(self, batch: RankingBatch) -> list[Any]:
+        """What comes out of each collection of tables, as it is: for tools that look for the look-ups."""
+        collections = (self.tables, self.events, self.own_tables, self.own_events)
+        return [collection(batch.sparse) for collection in collections if collection is not None]
 
     def _own_of(self, batch: RankingBatch, histories: Histories) -> tuple[Tensor, ...]:
         found: list[Tensor] = []
@@ -127,9 +132,11 @@ class FeatureEmbedding(nn.Module):
             found.extend(jagged[name].to_padded_dense(longest) for name in self._own_features[1])
         return tuple(found)
 
-    def _histories(self, target: Tensor, found: dict[str, JaggedTensor]) -> Histories:
+    def _histories(self, target: Tensor, found: dict[str, JaggedTensor], longest: int | None) -> Histories:
         lengths = found[self.sequences[0].name].lengths()
-        longest = max(int(lengths.max()), 1) if len(lengths) else 1
+        if longest is None:
+            longest = int(lengths.max()) if len(lengths) else 0
+        longest = max(longest, 1)
         valid = torch.arange(longest, device=lengths.device)[None] < lengths[:, None]
         padded = [found[sequence.name].to_padded_dense(longest) for sequence in self.sequences]
         return Histories(target, torch.cat(padded, dim=2), valid)

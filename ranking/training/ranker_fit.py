@@ -14,14 +14,18 @@ from torchrec.optim.optimizers import in_backward_optimizer_filter
 
 from ranking.batching import RankingBatch
 from ranking.rankers.config import RankerConfig
+from ranking.rankers.managed_ranker import ManagedRanker
 from ranking.stream import RankingStream
+from ranking.training.dense_speed import apply_speed_settings
 from ranking.training.label_loss import LabelLoss
 from ranking.training.model import build_ranker
 from ranking.training.ranker_data import RankerData
 from ranking.training.shared_prediction import predicted
 from ranking.training.trained_ranker import RANKER, TrainedRanker
 from ranking.training.valid_metrics import monitored, valid_metrics
-from segrec.fitting import FitResult, Fittable, LossParts, fit
+from ranking.training.warm_start import warm_start
+from segrec.fitting import FitResult, Fittable, fit
+from segrec.fitting.stepping import PipelinedStep
 from segrec.records import DatasetFolder
 from segrec.tables import Vocabulary, distribute, rank, whole_state
 
@@ -36,12 +40,13 @@ def fit_ranker(
     train, valid = data.stream(dataset, ["train"], config), data.stream(dataset, ["valid"], config)
     model = build_ranker(name, config, data.features, train.source.dense_names, label=data.label)
     label_loss = LabelLoss(data.label, config.tasks)
-    module = distribute(TrainedRanker(model.module, label_loss), model.tables, config.seed, device, config.sharding)
+    trained = TrainedRanker(model.module, label_loss, bf16_on=device.type if config.precision == "bf16" else None)
+    apply_speed_settings(trained, config, device)
+    module = distribute(trained, model.tables, config.seed, device, config.sharding)
+    if config.warm_start.run is not None:
+        warm_start(module, model.tables, data.features, config.warm_start, folder)
     dense = [weight for _, weight in in_backward_optimizer_filter(module.named_parameters()) if weight.requires_grad]
-
-    def loss(batch: RankingBatch) -> LossParts:
-        lost: torch.Tensor = module(batch.to(device, non_blocking=True))[0]
-        return LossParts(lost, label_loss.parts)
+    optimizer = torch.optim.AdamW(dense, lr=config.learning_rate, weight_decay=config.weight_decay)
 
     def validate() -> dict[str, float]:
         found = predicted(answers_of(module), valid, device, sharded=True)
@@ -50,11 +55,18 @@ def fit_ranker(
     monitor, minimize = monitored(config, data.label)
     fittable: Fittable[RankingBatch] = Fittable(
         module=module,
-        loss=loss,
-        optimizer=torch.optim.AdamW(dense, lr=config.learning_rate, weight_decay=config.weight_decay),
+        loss=None,
+        optimizer=optimizer,
         validate=validate,
         monitor=monitor,
         minimize=minimize,
+        step=PipelinedStep(
+            module,
+            optimizer,
+            device,
+            parts=lambda: label_loss.parts,
+            share_ids_ahead=device.type == "cuda" and not isinstance(model.module, ManagedRanker),
+        ),
     )
     result = fit(fittable, train, config, folder)
     state = whole_state(module)

@@ -37,6 +37,14 @@ class FitConfig(Config):
     "Largest gradient norm of the dense part; null does not clip."
     log_every: PositiveInt = 50
     "Steps between log entries: the only moments at which the device is waited for."
+    precision: Literal["fp32", "bf16"] = "fp32"
+    "bf16: a ranker's dense part is trained under autocast; weights, tables and the loss stay fp32, so does evaluation."
+    tf32: bool = False
+    "CUDA: matrix products in TF32, 10 bits of mantissa instead of 23."
+    compile: bool = False
+    "torch.compile of a ranker's dense part; minutes to start with, on a CPU a C++ compiler is needed."
+    profile_steps: PositiveInt | None = None
+    "Measures where the time of so many steps goes, in profile.json; null does not."
 
     def torch_device(self) -> torch.device:
         """The device that `device` stands for on this machine; under torchrun a CUDA device for each process.
