@@ -48,7 +48,9 @@ from segrec.tables.processes import all_agree, barrier, everywhere, rank, world_
 from segrec.tables.state import fused_state, live_state
 
 _log = logging.getLogger(__name__)
-_MAY_CHANGE = {"epochs", "patience", "device", "keep_last", "checkpoint_every", "log_every", "async_checkpoints"}
+_MAY_CHANGE = {
+    "epochs", "patience", "device", "keep_last", "checkpoint_every", "log_every", "async_checkpoints", "profile_steps",
+}  # fmt: skip
 _MODULE, _TABLES, _OPTIMIZER = "module/", "tables/", "optimizer/"
 _SPARE_BYTES = 2**30
 "A copy of the state must leave this much memory free."
