@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +18,13 @@ _ROW = (*KEY, "author_id", "duration_ms")
 
 Bools = npt.NDArray[np.bool_]
 
-Cohort = Literal["all", "warm", "cold", "warm_users", "cold_users", "warm_items", "cold_items", "first_of_user"]
-COHORTS: tuple[Cohort, ...] = (
-    "all", "warm", "cold", "warm_users", "cold_users", "warm_items", "cold_items", "first_of_user",
-)  # fmt: skip
-"""warm: user and item both occur in train; cold: at least one does not; the next four look at one side only.
+Cohort = Literal[
+    "all", "warm", "cold", "warm_users", "cold_users", "warm_items", "cold_items", "warm_authors", "cold_authors",
+    "first_of_user",
+]  # fmt: skip
+COHORTS: tuple[Cohort, ...] = get_args(Cohort)
+"""warm: user and item both occur in train; cold: at least one does not; the next six look at one side only. A row
+without an author is of neither authors' cohort.
 
 first_of_user: each user's first row of the split. No model can have seen a label of these rows' users inside the split,
 so models that follow a user's history up to the minute and models that do not are compared there on equal terms."""
@@ -44,6 +46,8 @@ class Outcomes:
     "Number of each row's user, 0 .. : the clusters of intervals and the groups of GAUC."
     warm_user: Bools
     warm_item: Bools
+    warm_author: Bools
+    cold_author: Bools
     split: Split
     label: str
 
@@ -55,6 +59,7 @@ class Outcomes:
         frame = labelled.select(columns).collect(engine="streaming")
         if frame.is_empty():
             raise DataError(dataset.path, f"has no {split} row with label {label.name}", fix="choose another --split")
+        warm_author = _seen(dataset, frame["author_id"])
         return cls(
             rows=frame.select(_ROW),
             values=label.values(frame).astype(np.float64),
@@ -63,6 +68,8 @@ class Outcomes:
             users=cluster_codes(frame["user_id"].to_numpy(), frame.height),
             warm_user=_seen(dataset, frame["user_id"]),
             warm_item=_seen(dataset, frame["item_id"]),
+            warm_author=warm_author,
+            cold_author=frame["author_id"].is_not_null().to_numpy() & ~warm_author,
             split=split,
             label=label.name,
         )
@@ -77,6 +84,8 @@ class Outcomes:
         warm = {"users": self.warm_user, "items": self.warm_item, "": self.warm_user & self.warm_item}
         if name == "all":
             return np.ones(len(self.labels), dtype=np.bool_)
+        if name in ("warm_authors", "cold_authors"):
+            return self.warm_author if name == "warm_authors" else self.cold_author
         if name == "first_of_user":
             first = np.zeros(len(self.labels), dtype=np.bool_)
             first[np.unique(self.users, return_index=True)[1]] = True
@@ -86,7 +95,7 @@ class Outcomes:
 
 
 def _seen(dataset: DatasetFolder, ids: pl.Series) -> Bools:
-    """Which of `ids` occur in train."""
+    """Which of `ids` occur in train; a missing one does not."""
     known = dataset.interactions(["train"]).select(pl.col(ids.name).unique()).collect(engine="streaming")
-    seen: Bools = ids.is_in(known.to_series().implode()).to_numpy()
+    seen: Bools = ids.is_in(known.to_series().implode()).fill_null(False).to_numpy()
     return seen

@@ -28,7 +28,7 @@ def outcomes_of(labels, users, warm_user=None, warm_item=None):
     return Outcomes(
         rows, np.asarray(labels, dtype=float), True, True, np.unique(users, return_inverse=True)[1],
         warm if warm_user is None else np.asarray(warm_user), warm if warm_item is None else np.asarray(warm_item),
-        "test", "is_click",
+        warm, ~warm, "test", "is_click",
     )  # fmt: skip
 
 

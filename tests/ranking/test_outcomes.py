@@ -19,7 +19,7 @@ def small(make_dataset):
     return make_dataset(
         pl.DataFrame(
             {
-                "user_id": [1, 2, 1, 9, 2, 9], "item_id": [10, 20, 20, 10, 30, 30], "author_id": [0] * 6,
+                "user_id": [1, 2, 1, 9, 2, 9], "item_id": [10, 20, 20, 10, 30, 30], "author_id": [7, 8, 8, None, 9, 7],
                 "time_ms": [0, 1, DAY_MS, DAY_MS + 1, DAY_MS + 2, DAY_MS + 3], "duration_ms": [6000] * 6,
                 "watch_ms": [0] * 6, "split": ["train"] * 2 + ["test"] * 4, "is_click": [1, 0, 1, 0, 0, 1],
             }
@@ -44,6 +44,7 @@ def test_cohorts(small):
         "warm": [1, 0, 0, 0], "cold": [0, 1, 1, 1],
         "warm_users": [1, 0, 1, 0], "cold_users": [0, 1, 0, 1],
         "warm_items": [1, 1, 0, 0], "cold_items": [0, 0, 1, 1],
+        "warm_authors": [1, 0, 0, 1], "cold_authors": [0, 0, 1, 0],
         "first_of_user": [1, 1, 1, 0],
     }  # fmt: skip
 
@@ -60,6 +61,8 @@ def test_ids_may_be_text(make_dataset):
     outcomes = Outcomes.of(dataset, fit_label(dataset, "is_click"), "test")
     assert np.array_equal(outcomes.cohort("warm_users"), [True])
     assert np.array_equal(outcomes.cohort("warm_items"), [False])
+    assert not outcomes.cohort("warm_authors").any()
+    assert not outcomes.cohort("cold_authors").any()
 
 
 def test_a_split_without_rows_is_refused(small):
