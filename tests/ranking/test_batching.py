@@ -1,4 +1,4 @@
-"""Each row once an epoch, the same order for a seed, started at any batch; ids, bags and scores in the right row."""
+"""Ids, bags, labels and scores stand in the right row of a batch; only the wanted rows are there."""
 
 from dataclasses import replace
 
@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from ranking.batching import make_batch
-from ranking.data_config import DataConfig
 from ranking.encoded_rows import EncodedRows, take_jagged
 from ranking.feature_encoding import FittedFeatures, RowEncoder
 from ranking.features import FeatureConfig, build_spec
@@ -29,68 +28,12 @@ def source_of(dataset, encoder, split="train", **options):
     return ImpressionSource(dataset, encoder, [split], label=fit_label(dataset, "is_click"), **options)
 
 
-def stream_of(source, *, rank=0, world_size=1, seed=3, **data):
-    return RankingStream(source, batch_size=128, seed=seed, data=DataConfig(**data), rank=rank, world_size=world_size)
+def stream_of(source):
+    return RankingStream(source, batch_size=128)
 
 
 def content(batch):
     return [batch.sparse.values().tolist(), batch.dense.tolist(), batch.labels.tolist()]
-
-
-def identities(batches):
-    """(user code, item code, scaled duration, label) of each row."""
-    rows = []
-    for batch in (each for each in batches if each.rows):
-        jagged = batch.sparse.to_dict()
-        codes = [jagged[name].values().tolist() for name in ("user_id", "item_id", "hour")]
-        rows += list(zip(*codes, batch.dense[:, 0].tolist(), batch.labels.tolist(), strict=True))
-    return rows
-
-
-@pytest.mark.parametrize("options", [{}, {"window_rows": 300}, {"window_rows": 1, "cache_rows": 0}])
-def test_each_row_once_an_epoch(click_log, encoder, options):
-    source = source_of(click_log, encoder, piece_rows=100)
-    stream = stream_of(source, **options)
-    batches = list(stream.epoch(0))
-    assert len(batches) == stream.batches(0) == -(-source.rows // 128)
-    assert [batch.rows for batch in batches[:-1]] == [128] * (len(batches) - 1)
-    in_order = identities(batch for _, batch in stream.in_order())
-    assert sorted(identities(batches)) == sorted(in_order)
-    assert identities(batches) != in_order
-
-
-def test_order_follows_seed_and_epoch(click_log, encoder):
-    source = source_of(click_log, encoder, piece_rows=200)
-    first = [content(batch) for batch in stream_of(source).epoch(1)]
-    assert first == [content(batch) for batch in stream_of(source).epoch(1)]
-    assert first != [content(batch) for batch in stream_of(source).epoch(2)]
-    assert first != [content(batch) for batch in stream_of(source, seed=4).epoch(1)]
-
-
-@pytest.mark.parametrize("start", [1, 2, 5, 11])
-def test_starts_at_any_batch(click_log, encoder, start):
-    source = source_of(click_log, encoder, piece_rows=100)
-    whole = [content(batch) for batch in stream_of(source, window_rows=200).epoch(0)]
-    assert [content(batch) for batch in stream_of(source, window_rows=200).epoch(0, start)] == whole[start:]
-
-
-def test_skipped_windows_are_not_read(click_log, encoder, monkeypatch):
-    source = source_of(click_log, encoder, piece_rows=100)
-    read = []
-    plain = source.read
-    monkeypatch.setattr(source, "read", lambda piece: (read.append(piece), plain(piece))[1])
-    list(stream_of(source, window_rows=100, cache_rows=0).epoch(0, start=stream_of(source).batches(0) - 1))
-    assert 0 < len(read) <= 3
-
-
-@pytest.mark.parametrize("world_size", [2, 3, 8])
-def test_processes_share_a_global_batch(click_log, encoder, world_size):
-    source = source_of(click_log, encoder, piece_rows=40)
-    whole = list(stream_of(source).epoch(0))
-    shares = [list(stream_of(source, rank=rank, world_size=world_size).epoch(0)) for rank in range(world_size)]
-    for batch, *parts in zip(whole, *shares, strict=True):
-        assert {part.global_rows for part in parts} == {batch.global_rows} == {batch.rows}
-        assert sorted(identities(parts)) == sorted(identities([batch]))
 
 
 def test_only_the_wanted_split(click_log, encoder):
