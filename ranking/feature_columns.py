@@ -32,10 +32,16 @@ def check_columns(dataset: DatasetFolder, spec: FeatureSpec) -> None:
                 found=", ".join(schemas[feature.side]),
                 fix="read the source with it, or leave it out (features.without)",
             )  # fmt: skip
-        check_scalar(dataset, feature, schemas[feature.side][feature.column])
+        _check_scalar(dataset, feature, schemas[feature.side][feature.column])
+    for coded in spec.coded:
+        if coded.unseen == "reject" and coded.coding.ids != "vocabulary":
+            raise DataError(
+                dataset.path, f"feature {coded.name!r} refuses unseen ids, and its table takes any",
+                found=f"ids={coded.coding.ids}", expected="ids=vocabulary", fix="choose one of the two",
+            )  # fmt: skip
 
 
-def check_scalar(dataset: DatasetFolder, feature: Feature, dtype: pl.DataType) -> None:
+def _check_scalar(dataset: DatasetFolder, feature: Feature, dtype: pl.DataType) -> None:
     """:raises DataError: an id or a number out of a column of lists."""
     if dtype.is_nested() and not isinstance(feature, BagFeature):
         raise DataError(

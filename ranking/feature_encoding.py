@@ -20,7 +20,7 @@ from ranking.feature_spec import KEY_OF, BagFeature, FeatureSpec, IdFeature, Sid
 from ranking.histories import HistoryStore
 from ranking.row_context import RowContext
 from segrec.records import KEY, DataError, DatasetFolder, scan_parquet
-from segrec.tables import MISSING, IdCodes, Vocabulary, id_codes
+from segrec.tables import MISSING, UNSEEN, IdCodes, Vocabulary, id_codes
 
 COHORT_IDS = ("user_id", "item_id")
 "Ids whose presence in train makes a row warm."
@@ -137,7 +137,7 @@ class RowEncoder:
     def encode(self, frame: pl.DataFrame) -> EncodedRows:
         """Codes and numbers of impressions, rows in the frame's order.
 
-        :raises DataError: a missing value under policy "reject", or an infinite one (the row is named).
+        :raises DataError: a missing value or an unseen id under policy "reject", an infinite number (the row is named).
         """
         spec = self.fitted.spec
         rows = self._context.added(frame.lazy()).collect()
@@ -147,6 +147,9 @@ class RowEncoder:
         for feature in spec.all:
             if feature.missing == "reject":
                 self._refuse_missing(coded, feature.name)
+        for feature in spec.coded:
+            if feature.unseen == "reject":
+                self._refuse_unseen(coded, feature)
         ids = np.stack([self._filled(coded[_coded_name(feature.name)], feature) for feature in spec.ids])
         bags = {feature.name: flat_bags(coded[_coded_name(feature.name)]) for feature in spec.bags}
         return EncodedRows(ids=ids, bags=bags, dense=self._dense(coded), past=self._windows(frame))
@@ -248,12 +251,22 @@ class RowEncoder:
     def _refuse_missing(self, coded: pl.DataFrame, name: str) -> None:
         missing = coded.filter(pl.col(_coded_name(name)).is_null())
         if missing.height:
-            row = missing.select(self.keys).row(0, named=True)
             raise DataError(
                 self._dataset.path, f"feature {name!r} is missing and its policy is 'reject'",
-                found=", ".join(f"{key} {value}" for key, value in row.items()),
-                fix=f"fill it in the source, or set features.missing.{name}=impute",
+                found=self._first_key(missing), fix=f"fill it in the source, or set features.missing.{name}=impute",
             )  # fmt: skip
+
+    def _refuse_unseen(self, coded: pl.DataFrame, feature: IdFeature | BagFeature) -> None:
+        codes = pl.col(_coded_name(feature.name))
+        unseen = coded.filter(codes.list.contains(UNSEEN) if isinstance(feature, BagFeature) else codes == UNSEEN)
+        if unseen.height:
+            raise DataError(
+                self._dataset.path, f"feature {feature.name!r} holds an id that train did not; its policy is 'reject'",
+                found=self._first_key(unseen), fix=f"train on such rows, or set features.unseen.{feature.name}=share",
+            )  # fmt: skip
+
+    def _first_key(self, rows: pl.DataFrame) -> str:
+        return ", ".join(f"{key} {value}" for key, value in rows.select(self.keys).row(0, named=True).items())
 
 
 def _coded_name(feature: str) -> str:

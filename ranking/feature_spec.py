@@ -10,6 +10,8 @@ from segrec.records import Config
 from segrec.tables import IdSettings
 
 Missing = Literal["reject", "impute"]
+Unseen = Literal["reject", "share"]
+"share: ids that train did not hold share one row; reject: the run stops and names the impression."
 Side = Literal["impression", "user", "item"]
 Transform = Literal["none", "log1p", "log_age_days"]
 "log_age_days: log(1 + days from the column's date to the impression)."
@@ -28,6 +30,7 @@ class IdFeature(Config):
     buckets: PositiveInt | None = None
     "Numeric columns: so many quantile buckets, fitted on train, are the ids."
     missing: Missing = "impute"
+    unseen: Unseen = "share"
     coding: IdSettings = IdSettings()
 
 
@@ -40,6 +43,7 @@ class BagFeature(Config):
     separator: str = ","
     min_count: PositiveInt = 1
     missing: Missing = "impute"
+    unseen: Unseen = "share"
     coding: IdSettings = IdSettings()
 
 

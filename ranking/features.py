@@ -19,6 +19,7 @@ from ranking.feature_spec import (
     Missing,
     Side,
     Transform,
+    Unseen,
 )
 from ranking.history_features import sequence_features
 from ranking.row_context import ROOM_AGE, RowContext
@@ -62,6 +63,8 @@ class FeatureConfig(Config):
     history: HistoryConfig = HistoryConfig()
     missing: dict[str, Missing] = {}
     "Policy of single features; the others impute."
+    unseen: dict[str, Unseen] = {}
+    "Policy of ids that train did not hold (or too rarely: min_count), by feature; the others share a row."
 
 
 def build_spec(dataset: DatasetFolder, config: FeatureConfig) -> FeatureSpec:
@@ -73,7 +76,7 @@ def build_spec(dataset: DatasetFolder, config: FeatureConfig) -> FeatureSpec:
     known = _with_leaks(dataset, known, config)
     _check_known(dataset, [feature.name for feature in known], config)
     kept = [
-        feature.model_copy(update={"missing": config.missing.get(feature.name, feature.missing)})
+        feature.model_copy(update=_policies(dataset, feature, config))
         for feature in known
         if feature.name not in config.without and (config.only is None or feature.name in config.only)
     ]
@@ -90,6 +93,19 @@ def build_spec(dataset: DatasetFolder, config: FeatureConfig) -> FeatureSpec:
     )
     check_columns(dataset, spec)
     return spec
+
+
+def _policies(dataset: DatasetFolder, feature: Feature, config: FeatureConfig) -> dict[str, str]:
+    """Fields of the feature that the config sets."""
+    policies: dict[str, str] = {"missing": config.missing.get(feature.name, feature.missing)}
+    if feature.name in config.unseen:
+        if isinstance(feature, DenseFeature) or (isinstance(feature, IdFeature) and feature.buckets):
+            raise DataError(
+                dataset.path, f"features.unseen names {feature.name!r}, a number: every value of it has a place",
+                fix="name an id or a bag",
+            )  # fmt: skip
+        policies["unseen"] = config.unseen[feature.name]
+    return policies
 
 
 def _bucketed(kept: list[Feature], buckets: int | None) -> list[IdFeature]:
@@ -203,7 +219,7 @@ def _with_leaks(dataset: DatasetFolder, known: list[Feature], config: FeatureCon
 def _check_known(dataset: DatasetFolder, known: list[str], config: FeatureConfig) -> None:
     for field, names in (
         ("only", config.only or ()), ("without", config.without), ("missing", config.missing),
-        ("allow_leaks", config.allow_leaks),
+        ("unseen", config.unseen), ("allow_leaks", config.allow_leaks),
     ):  # fmt: skip
         for name in names:
             if name not in known:

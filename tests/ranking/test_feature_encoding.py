@@ -10,6 +10,7 @@ from ranking.column_values import quantile_edges
 from ranking.feature_encoding import FittedFeatures, RowEncoder
 from ranking.feature_spec import BagFeature, DenseFeature, FeatureSpec, IdFeature
 from segrec.records import DataError
+from segrec.tables import IdSettings
 
 HOUR = 3_600_000
 ROWS = pl.DataFrame(
@@ -111,6 +112,37 @@ def test_reject_names_the_row(make_dataset):
         match=f"'author_id' is missing and its policy is 'reject' .found: user_id 2, item_id 11, time_ms {HOUR}",
     ):
         encoded(FittedFeatures.fit(dataset, spec), dataset)
+
+
+@pytest.mark.parametrize(
+    ("feature", "row"),
+    [
+        (IdFeature(name="user_id", column="user_id", unseen="reject"), "user_id 9, item_id 99"),
+        (IdFeature(name="author_id", column="author_id", unseen="reject"), "user_id 9, item_id 99"),
+        (IdFeature(name="user_id", column="user_id", unseen="reject", min_count=2), "user_id 2, item_id 11"),
+        (IdFeature(name="level", column="level", side="user", unseen="reject"), "user_id 9, item_id 99"),
+        (BagFeature(name="tag", column="tag", unseen="reject", min_count=9), "user_id 1, item_id 10"),
+    ],
+)
+def test_unseen_ids_may_be_refused(make_dataset, feature, row):
+    dataset = make_dataset(ROWS, USERS, ITEMS)
+    ids = (feature,) if isinstance(feature, IdFeature) else SPEC.ids
+    spec = FeatureSpec(ids=ids, bags=(feature,) if isinstance(feature, BagFeature) else ())
+    message = f"'{feature.name}' holds an id that train did not; its policy is 'reject' .found: {row}"
+    with pytest.raises(DataError, match=message):
+        encoded(FittedFeatures.fit(dataset, spec), dataset)
+
+
+def test_known_and_missing_ids_are_not_refused(make_dataset):
+    dataset = make_dataset(ROWS.filter(pl.col("split") == "train"), USERS, ITEMS)
+    refusing = tuple(feature.model_copy(update={"unseen": "reject"}) for feature in SPEC.ids[1:3])
+    assert encoded(FittedFeatures.fit(dataset, FeatureSpec(ids=refusing)), dataset).ids[0].tolist() == [2, 0, 2]
+
+
+def test_a_table_that_takes_any_id_refuses_none(make_dataset):
+    hashed = IdFeature(name="user_id", column="user_id", unseen="reject", coding=IdSettings(ids="hash", rows=10))
+    with pytest.raises(DataError, match=r"'user_id' refuses unseen ids, and its table takes any .found: ids=hash"):
+        FittedFeatures.fit(make_dataset(ROWS, USERS, ITEMS), FeatureSpec(ids=(hashed,)))
 
 
 def test_nan_is_missing_and_infinity_is_refused(make_dataset):

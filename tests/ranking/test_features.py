@@ -55,8 +55,11 @@ def test_only_and_without(dataset):
 
 
 def test_policy_of_one_feature(dataset):
-    spec = build_spec(dataset, FeatureConfig(missing={"tab": "reject"}))
+    spec = build_spec(
+        dataset, FeatureConfig(missing={"tab": "reject"}, unseen={"item_id": "reject", "topics": "reject"})
+    )
     assert {feature.name: feature.missing for feature in spec.ids}["tab"] == "reject"
+    assert [feature.name for feature in spec.coded if feature.unseen == "reject"] == ["item_id", "topics"]
 
 
 @pytest.mark.parametrize(
@@ -71,6 +74,9 @@ def test_policy_of_one_feature(dataset):
         ),
         ({"without": ["nothing"]}, "features.without names 'nothing'"),
         ({"missing": {"nobody": "reject"}}, "features.missing names 'nobody'"),
+        ({"unseen": {"nobody": "reject"}}, "features.unseen names 'nobody'"),
+        ({"unseen": {"fans": "reject"}}, "features.unseen names 'fans', a number: every value of it has a place"),
+        ({"unseen": {"duration": "reject"}}, "features.unseen names 'duration', a number"),
         ({"allow_leaks": ["made_up"]}, "features.allow_leaks names 'made_up'"),
         ({"only": ["log_duration"]}, "no id feature is left"),
     ],
