@@ -9,6 +9,7 @@ from ranking.encoded_rows import EncodedRows
 from ranking.layers import RankerInputs, SequenceInput
 from ranking.layers.feature_embedding import one_table_each, with_sequences
 from ranking.rankers import RANKERS, RankerEntry, ScoresConfig, SegmentWeighting, find_ranker
+from ranking.rankers.multi_task import TaskHead, TasksConfig
 from segrec.records import ConfigError
 
 IDS = ("user_id", "item_id")
@@ -273,3 +274,24 @@ def test_third_party_rankers_come_by_entry_point(monkeypatch):
 def test_bad_settings(values, message):
     with pytest.raises(ConfigError, match=message):
         find_ranker("dcn_v2").config.checked(values)
+
+
+@pytest.mark.parametrize("head", ["shared_bottom", "mmoe"])
+def test_several_labels_keep_the_contract(name, head):
+    """A batch of one, permuted rows, and weights saved and loaded, with three logits a row."""
+
+    def three():
+        ranker = build(name)
+        ranker.head = TaskHead(TasksConfig(head=head, tower_mlp=(5,)), ranker.head, 3)
+        return ranker.eval()
+
+    ranker, rows, order = stirred(three()), rows_of(7), np.array([3, 0, 6, 1, 2, 5, 4])
+    together = ranker(batch_of(rows))
+    assert together.shape == (7, 3)
+    alone = torch.cat([ranker(batch_of(rows.take(np.array([place])))) for place in range(7)])
+    assert torch.allclose(alone, together, atol=1e-6)
+    assert torch.allclose(ranker(batch_of(rows.take(order))), together[order], atol=1e-6)
+    other = three()
+    assert not torch.equal(other(batch_of(rows)), together)
+    other.load_state_dict(ranker.state_dict())
+    assert torch.equal(other(batch_of(rows)), together)
