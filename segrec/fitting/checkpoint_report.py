@@ -8,6 +8,7 @@ from pathlib import Path
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from segrec.fitting.checkpoint_folder import checkpoint_path, checkpoint_steps, damage, read_progress
+from segrec.fitting.cursor import cursor_lines
 from segrec.fitting.stored_checkpoint import (
     DENSE_OPTIMIZER,
     MODULE,
@@ -52,6 +53,7 @@ def _overview(folder: Path) -> Iterator[str]:
 def _about(stored: StoredCheckpoint) -> Iterator[str]:
     stood = stored.progress
     yield f"{stored.path}: step {stood.step}, next: batch {stood.batch} of epoch {stood.epoch} (from 0)"
+    yield from cursor_lines(stored.path)
     if stood.best is not None:
         yield f"best so far: {stood.best:.6f} at step {stood.best_step} (epoch {stood.best_epoch})"
     for entry in stood.history:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -47,6 +47,16 @@ def check_cursor(stream: object, progress: Progress, checkpoint: Path) -> None:
         )
 
 
+def cursor_lines(checkpoint: Path) -> Iterator[str]:
+    """What cursor.json of a checkpoint tells, for a person; nothing where there is none."""
+    if not (checkpoint / CURSOR).is_file():
+        return
+    told = json.loads((checkpoint / CURSOR).read_text(encoding="utf-8"))
+    yield f"data: {told['rows']:,} rows of epoch {told['epoch']} are done; order by " + _fields(told["order"])
+    for lane, place in enumerate(told["lanes"]):
+        yield f"lane {lane}: " + ("all rows are done" if place is None else _fields(place))
+
+
 def _difference(stored: object, now: object, name: str = "") -> str | None:
     """The first field that differs, with both values."""
     if isinstance(stored, Mapping) and isinstance(now, Mapping):
@@ -60,3 +70,8 @@ def _difference(stored: object, now: object, name: str = "") -> str | None:
         parts = (_difference(old, new, f"{name}[{place}]") for place, (old, new) in pairs)
         return next((part for part in parts if part is not None), None)
     return None if stored == now else f"{name} was {stored} (now: {now})"
+
+
+def _fields(values: Mapping[str, object]) -> str:
+    shown = {name: ",".join(map(str, value)) if isinstance(value, list) else value for name, value in values.items()}
+    return ", ".join(f"{name} {value}" for name, value in shown.items())
