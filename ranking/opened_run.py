@@ -6,17 +6,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from ranking.batching import RankingBatch
+from ranking.labels import tasks_of
 from ranking.rankers import find_ranker
 from ranking.rankers.config import RankerConfig
+from ranking.row_inputs import dense_names
+from ranking.score_lookup import check_scores
 from ranking.stream import RankingStream
 from ranking.training.model import RankerModel, build_ranker
 from ranking.training.ranker_data import RankerData
 from ranking.training.ranker_fit import WEIGHTS
 from ranking.training.ranker_run import file_hash
+from ranking.written_predictions import Predictor
 from segrec.records import DataError, DatasetFolder, RunFolder, ScoreTable, Split
 
 
@@ -52,20 +59,43 @@ class OpenedRun:
 
         :raises DataError: features that the dataset lacks, scores of another dataset or fitted on these rows.
         """
-        if self.scores is not None:
-            # Of all rows together, those of train are no test: how their scores were made was told when training.
-            for split in [split for split in splits if split != "train"] or splits:
-                self.scores.check_usable(dataset, split)
+        check_scores(self.scores, dataset, splits)
         return self.data.stream(dataset, splits, self.config, labelled=labelled)
 
-    def model(self, dense_names: list[str]) -> RankerModel:
+    def predictor(self, dataset: DatasetFolder, splits: Sequence[Split], device: str | None = None) -> Predictor:
+        """All rows of `splits`, labelled or not, and this run to answer them.
+
+        :param device: None = the run's.
+        :raises DataError: as `stream`.
+        """
+        source = self.stream(dataset, splits, labelled=False).source
+        place = self.config.torch_device() if device is None else torch.device(device)
+        module = self.model().module.to(place)
+
+        def answers(batch: RankingBatch) -> npt.NDArray[np.float64]:
+            with torch.inference_mode():
+                logits: torch.Tensor = module(batch.to(place))
+            return self.data.label.answers(logits.double().cpu().numpy())
+
+        return Predictor(source, answers, self.outputs, self.config.scores.max_segments)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What each logit predicts."""
+        return tuple(task.name for task in tasks_of(self.data.label))
+
+    @property
+    def dense_names(self) -> list[str]:
+        """Columns of the dense matrix."""
+        return dense_names(self.data.features, self.data.rates, self.data.scores)
+
+    def model(self) -> RankerModel:
         """The trained ranker on the CPU, in eval mode.
 
-        :param dense_names: columns of the dense matrix, as an impression source tells them.
         :raises DataError: the run's weights are missing or of another ranker.
         """
         model = build_ranker(
-            self.run.meta.name, self.config, self.data.features, dense_names, label=self.data.label, device="cpu"
+            self.run.meta.name, self.config, self.data.features, self.dense_names, label=self.data.label, device="cpu"
         )
         _load_weights(model.module, self.run.path / WEIGHTS)
         model.module.eval()

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from ranking.encoded_rows import EncodedRows
-from ranking.feature_encoding import RowEncoder
+from ranking.feature_encoding import FittedFeatures, RowEncoder
 from ranking.label_rates import spans_of
 from ranking.score_features import NAMES, VALUES, score_features, with_indicators
 from ranking.score_lookup import Jagged, ScoreLookup
@@ -32,6 +32,13 @@ class ScoreUse:
     "Mean and deviation of each of `VALUES`, fitted on train."
 
 
+def dense_names(features: FittedFeatures, rates: AnyRates | None, scores: ScoreUse | None) -> list[str]:
+    """Columns of the dense matrix: the features', rates of ids, scores."""
+    of_rates = rates.names if rates is not None else []
+    of_scores = [f"score_{name}" for name in NAMES] if scores is not None and scores.features else []
+    return features.dense_names + of_rates + of_scores
+
+
 @dataclass(frozen=True)
 class RowInputs:
     """Encodes any rows with the dataset's columns: a piece of its log, or the candidates of a request."""
@@ -50,9 +57,7 @@ class RowInputs:
     @property
     def dense_names(self) -> list[str]:
         """Columns of the dense matrix."""
-        rates = self.rates.names if self.rates is not None else []
-        scores = [f"score_{name}" for name in NAMES] if self.scores is not None and self.scores.features else []
-        return self.encoder.fitted.dense_names + rates + scores
+        return dense_names(self.encoder.fitted, self.rates, self.scores)
 
     @property
     def columns(self) -> list[str]:

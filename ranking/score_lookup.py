@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from segrec.records import KEY, DataError, ScoreTable
+from segrec.records import KEY, DataError, DatasetFolder, ScoreTable, Split
 
 Jagged = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
 "Scores of all rows one after another, and offsets (n + 1,)."
@@ -131,6 +132,18 @@ class ScoreLookup:
             found, on=self.key, how="left", maintain_order="left"
         )
         return jagged_of(joined["scores"])
+
+
+def check_scores(table: ScoreTable | None, dataset: DatasetFolder, splits: Sequence[Split]) -> None:
+    """Refuses scores that must not be used to predict rows of `splits`.
+
+    Of all rows together, those of train are no test: how their scores were made was told when training.
+
+    :raises DataError: scores of another dataset or grid, or fitted on these rows.
+    """
+    if table is not None:
+        for split in [split for split in splits if split != "train"] or splits:
+            table.check_usable(dataset, split)
 
 
 def jagged_of(scores: pl.Series) -> Jagged:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from ranking.commands import demo, evaluate_ctr, export, rank, report
+from ranking.commands import demo, evaluate_ctr, export, predict, rank, report
 
 
 def add_to(app: typer.Typer, evaluate: typer.Typer) -> None:
@@ -12,5 +12,6 @@ def add_to(app: typer.Typer, evaluate: typer.Typer) -> None:
     demo.add_to(app)
     evaluate_ctr.add_to(evaluate)
     export.add_to(app)
+    predict.add_to(app)
     rank.add_to(app)
     report.add_to(app)

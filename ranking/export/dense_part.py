@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,8 +34,13 @@ def export_dense(module: nn.Module, example: Mapping[str, Tensor], max_segments:
     """
     slots = Dim("S", min=1, max=max_segments) if max_segments > 1 else None
     sizes = {"B": Dim("B", min=1), "T": Dim.AUTO, "S": slots}
-    shapes = {name: {place: sizes[letter] for place, letter in enumerate(sizes_of(name))} for name in example}
-    with _without_tables(module), torch.no_grad():
+    shapes = {
+        name: {place: sizes[letter] for place, letter in enumerate(sizes_of(name, value.dim()))}
+        for name, value in example.items()
+    }
+    with _without_tables(module), torch.no_grad(), warnings.catch_warnings():
+        # Of nn.GRU, which files its weights twice: they are parameters, and so in the program.
+        warnings.filterwarnings("ignore", message="The tensor attributes .*_flat_weights")
         return torch.export.export(_DensePart(module), (dict(example),), dynamic_shapes=(shapes,))
 
 

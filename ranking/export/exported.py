@@ -17,14 +17,15 @@ from torch.export.passes import move_to_device_pass
 
 from ranking.batching import RankingBatch
 from ranking.export.manifest import FEATURES, LABEL, LABEL_RATES, PROGRAM, TABLES, ExportManifest
-from ranking.export.program_inputs import program_inputs
+from ranking.export.program_inputs import padded, program_inputs
 from ranking.export.tables import filled
 from ranking.feature_encoding import FittedFeatures, RowEncoder
 from ranking.impressions import ImpressionSource, ScoreUse
-from ranking.label_rates import LabelRates
 from ranking.labels import AnyLabel, StoredLabel
 from ranking.layers import FeatureEmbedding, RankerInputs
-from ranking.score_lookup import ScoreLookup
+from ranking.score_lookup import ScoreLookup, check_scores
+from ranking.task_rates import AnyRates, load_rates
+from ranking.written_predictions import Predictor
 from segrec.records import ConfigError, DataError, DatasetFolder, ScoreTable, Split
 
 Program = Callable[[dict[str, Tensor]], Tensor]
@@ -38,7 +39,7 @@ class ExportedRanker:
     manifest: ExportManifest
     features: FittedFeatures
     label: AnyLabel
-    rates: LabelRates | None
+    rates: AnyRates | None
     embedding: FeatureEmbedding
     program: Program
     "Dict of `program_inputs` -> logits: the torch.export program, or what AOTInductor made of it."
@@ -58,7 +59,7 @@ class ExportedRanker:
         manifest = ExportManifest.open(folder)
         features = FittedFeatures.load(folder / FEATURES)
         label = StoredLabel.load(folder / LABEL)
-        rates = LabelRates.load(folder / LABEL_RATES) if (folder / LABEL_RATES).is_file() else None
+        rates = load_rates(folder / LABEL_RATES, label) if manifest.rates else None
         embedding = filled(_inputs_of(manifest, folder), _tables_of(folder / TABLES), device)
         program = _program_of(folder, manifest, device, compiled)
         return cls(folder, manifest, features, label, rates, embedding, program, device)
@@ -81,6 +82,15 @@ class ExportedRanker:
             with_segments=self.manifest.segments,
         )
 
+    def predictor(self, dataset: DatasetFolder, splits: Sequence[Split], scores: ScoreTable | None = None) -> Predictor:
+        """`source`, and this ranker to answer it.
+
+        :raises DataError: as `source`, or scores that must not be used for these rows.
+        """
+        check_scores(scores, dataset, splits)
+        source = self.source(dataset, splits, scores)
+        return Predictor(source, self.answers, self.manifest.outputs, self.manifest.max_segments)
+
     def answers(self, batch: RankingBatch) -> npt.NDArray[np.float64]:
         """What is predicted, (n,) or (n, K) of K outputs: probabilities, seconds of watch time."""
         return self.label.answers(self.logits(batch).double().cpu().numpy())
@@ -91,18 +101,9 @@ class ExportedRanker:
         moved = batch.to(self.device)
         if not moved.rows:
             return moved.dense.new_zeros((0, len(self.manifest.outputs))[: 1 + (len(self.manifest.outputs) > 1)])
-        return self.program(self._padded(program_inputs(self.embedding(moved), moved)))
-
-    def _padded(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Histories as long as the program wants them, where it wants one length."""
-        wanted = {part.name: part.shape for part in self.manifest.program_inputs}
-        for name in ("past", "valid"):
-            length = wanted[name][1] if name in wanted else None
-            if isinstance(length, int):
-                missing = length - inputs[name].shape[1]
-                padding = (0, 0, 0, missing) if name == "past" else (0, missing)
-                inputs[name] = torch.nn.functional.pad(inputs[name], padding)
-        return inputs
+        inputs = program_inputs(self.embedding(moved), moved)
+        events = self.manifest.events
+        return self.program(inputs if events is None else padded(inputs, events))
 
     def _score_use(self, scores: ScoreTable | None) -> ScoreUse | None:
         wanted = self.manifest.scores

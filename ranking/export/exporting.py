@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
+import polars as pl
 import torch
 from pydantic import TypeAdapter
 from safetensors.torch import save_file
@@ -24,10 +25,8 @@ from ranking.export.manifest import FEATURES, LABEL, LABEL_RATES, PARITY, PROGRA
 from ranking.export.parity import Parity, measured_parity
 from ranking.export.program_inputs import program_inputs
 from ranking.export.tables import Quantise, stored_table
-from ranking.labels import tasks_of
 from ranking.layers import RankerInputs
 from ranking.opened_run import OpenedRun
-from ranking.score_features import NAMES
 from ranking.training.model import weighted
 from ranking.training.ranker_fit import WEIGHTS
 from segrec.records import DataError, DatasetFolder, Split, file_hash, new_folder, package_versions
@@ -37,6 +36,7 @@ CHECKED_ROWS = 4096
 "Rows that run and export are compared on."
 _MADE_BATCH = 256
 _EXAMPLE_ROWS = 3
+_ODD_ROWS = (1, 2, 5)
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def export_run(
     :raises DataError: `out` exists, weights that cannot be read, or an export that answers otherwise than its run.
     :raises ConfigError: no compiler or device to compile for.
     """
-    module = opened.model(_dense_names(opened)).module
+    module = opened.model().module
     with new_folder(out, overwrite=overwrite) as folder:
         manifest = _write(opened, module, folder, config)
         manifest.write(folder)
@@ -77,8 +77,7 @@ def export_run(
 def _write(opened: OpenedRun, module: nn.Module, folder: Path, config: ExportConfig) -> ExportManifest:
     """All files but the comparison; the manifest comes back, without hashes."""
     run, scores, segments = opened.run, opened.data.scores, weighted(opened.config.scores)
-    for name in (FEATURES, LABEL, LABEL_RATES):
-        _copy(run.path / name, folder / name)
+    _copy_features(run.path, folder)
     _save_tables(module, folder / TABLES, config.quantise)
     example = _example(opened, module)
     program = export_dense(module, example, opened.config.scores.max_segments)
@@ -90,7 +89,7 @@ def _write(opened: OpenedRun, module: nn.Module, folder: Path, config: ExportCon
         run=str(run.path.resolve()),
         seed=run.meta.seed,
         label=run.meta.label or "",
-        outputs=_outputs(opened),
+        outputs=opened.outputs,
         dataset_fingerprint=run.meta.dataset_fingerprint,
         trained_until_ms=run.meta.trained_until_ms,
         weights_hash=file_hash(run.path / WEIGHTS),
@@ -98,9 +97,10 @@ def _write(opened: OpenedRun, module: nn.Module, folder: Path, config: ExportCon
         quantise=config.quantise,
         embedding=TypeAdapter(RankerInputs).dump_python(ranker_of(module).embedding.inputs, mode="json"),
         names=opened.data.features.spec.sparse_names,
-        dense_names=tuple(_dense_names(opened)),
+        dense_names=tuple(opened.dense_names),
         columns=_columns(opened),
         program_inputs=taken,
+        rates=opened.data.rates is not None,
         scores=None
         if scores is None
         else ScoreInput(
@@ -125,7 +125,8 @@ def _compare(
         module,
         ExportedRanker.open(folder, config.compile_for or "cpu").logits,
         _made(opened) if dataset is None else _logged(opened, dataset),
-        outputs=_outputs(opened),
+        [_made_batch(opened, rows, seed=CHECKED_ROWS) for rows in _ODD_ROWS],
+        outputs=opened.outputs,
         checked_on="made rows" if dataset is None else str(dataset.path),
         quantise=config.quantise,
         tolerance=config.tolerance,
@@ -141,7 +142,11 @@ def _compare(
 
 def _logged(opened: OpenedRun, dataset: DatasetFolder) -> Iterator[RankingBatch]:
     """Labelled rows of the newest split that has some."""
-    split: Split = next(split for split in ("test", "valid", "train") if opened.data.rows_of(dataset, split))
+    known = dataset.interactions().filter(opened.data.label.known()).select(pl.col("split").unique())
+    there = known.collect(engine="streaming")["split"].to_list()
+    split: Split | None = next((split for split in ("test", "valid", "train") if split in there), None)
+    if split is None:
+        raise DataError(dataset.path, f"has no row with label {opened.data.label.name}", fix="check on another dataset")
     batches = (batch for _, batch in opened.stream(dataset, [split]).in_order())
     return islice(batches, -(-CHECKED_ROWS // opened.config.batch_size))
 
@@ -149,7 +154,6 @@ def _logged(opened: OpenedRun, dataset: DatasetFolder) -> Iterator[RankingBatch]
 def _made(opened: OpenedRun) -> Iterator[RankingBatch]:
     for seed in range(CHECKED_ROWS // _MADE_BATCH):
         yield _made_batch(opened, _MADE_BATCH, seed)
-    yield _made_batch(opened, 1, CHECKED_ROWS)
 
 
 def _made_batch(opened: OpenedRun, rows: int, seed: int, events: int | None = None) -> RankingBatch:
@@ -157,7 +161,7 @@ def _made_batch(opened: OpenedRun, rows: int, seed: int, events: int | None = No
     return made_batch(
         opened.data.features,
         rows,
-        dense_width=len(_dense_names(opened)),
+        dense_width=len(opened.dense_names),
         max_segments=scores.max_segments if weighted(scores) else None,
         seed=seed,
         events=events,
@@ -180,22 +184,11 @@ def _save_tables(module: nn.Module, file: Path, quantise: Quantise) -> None:
     save_file(tensors, file, metadata={"quantise": quantise})
 
 
-def _copy(source: Path, target: Path) -> None:
-    if source.is_dir():
-        shutil.copytree(source, target)
-    elif source.is_file():
-        shutil.copyfile(source, target)
-
-
-def _outputs(opened: OpenedRun) -> tuple[str, ...]:
-    return tuple(task.name for task in tasks_of(opened.data.label))
-
-
-def _dense_names(opened: OpenedRun) -> list[str]:
-    data = opened.data
-    rates = data.rates.names if data.rates is not None else []
-    scores = [f"score_{name}" for name in NAMES] if data.scores is not None and data.scores.features else []
-    return data.features.dense_names + rates + scores
+def _copy_features(run: Path, folder: Path) -> None:
+    """What encoding and answering need, as the run fitted it."""
+    shutil.copytree(run / FEATURES, folder / FEATURES)
+    for file in (run / LABEL, *run.glob(f"{Path(LABEL_RATES).stem}*")):
+        shutil.copyfile(file, folder / file.name)
 
 
 def _columns(opened: OpenedRun) -> dict[str, tuple[str, ...]]:

@@ -72,6 +72,8 @@ class ExportManifest(_Part):
     columns: dict[str, tuple[str, ...]]
     "Raw columns that features are made of, by side: impression, user, item."
     program_inputs: tuple[ProgramInput, ...]
+    rates: bool = False
+    "Whether lagged rates of ids are among the dense columns."
     scores: ScoreInput | None = None
     segments: bool = False
     "Whether the program weighs a row's segments."
@@ -81,6 +83,12 @@ class ExportManifest(_Part):
     versions: dict[str, str]
     files: dict[str, str] = {}
     "SHA-256 of every other file."
+
+    @property
+    def events(self) -> int | None:
+        """T, where the program wants one length of histories."""
+        length = next((part.shape[1] for part in self.program_inputs if part.name == "past"), None)
+        return length if isinstance(length, int) else None
 
     def write(self, folder: Path) -> None:
         """Hashes what is in `folder` and writes the manifest beside it."""

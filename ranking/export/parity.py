@@ -57,36 +57,45 @@ def measured_parity(
     run: Logits,
     exported: Logits,
     batches: Iterable[RankingBatch],
+    besides: Iterable[RankingBatch],
     *,
     outputs: tuple[str, ...],
     checked_on: str,
     quantise: Literal["none", "int8"],
     tolerance: float | None = None,
 ) -> Parity:
-    """Both on the same batches; the first row of each batch once more by itself, as a request of one candidate.
+    """Both on the same batches.
 
+    :param besides: compared too, but not in AUC: batches of odd sizes.
     :param tolerance: None = `TOLERANCE`.
     """
-    ours, theirs, labels = [], [], []
-    for batch in batches:
-        ours.append(run(batch).double().reshape(batch.rows, -1))
-        theirs.append(exported(batch).double().reshape(batch.rows, -1))
-        labels.append(batch.labels.reshape(-1, len(outputs)))
-    first, second, known = (torch.cat(part).cpu().numpy() for part in (ours, theirs, labels))
-    one, two = _sigmoid(first), _sigmoid(second)
-    drawn = (np.random.default_rng(0).random(one.shape) < one).astype(np.float32)
+    asked = list(batches)
+    first, second = (_answers(logits, asked) for logits in (run, exported))
+    known = torch.cat([batch.labels.reshape(-1, len(outputs)) for batch in asked]).numpy()
+    odd = list(besides)
+    all_first, all_second = (
+        np.concatenate([part, _answers(logits, odd)]) for part, logits in ((first, run), (second, exported))
+    )
+    one, two = _sigmoid(all_first), _sigmoid(all_second)
+    drawn = (np.random.default_rng(0).random(first.shape) < _sigmoid(first)).astype(np.float32)
     logged = _logged(known) if len(known) == len(first) else np.zeros(len(outputs), dtype=bool)
     truth = np.where(logged, known, drawn) if logged.any() else drawn
     return Parity(
-        rows=len(first),
+        rows=len(all_first),
         checked_on=checked_on,
         labels={name: "logged" if there else "drawn" for name, there in zip(outputs, logged, strict=True)},
         quantise=quantise,
         largest_difference=float(np.abs(one - two).max(initial=0.0)),
-        largest_logit_difference=float(np.abs(first - second).max(initial=0.0)),
+        largest_logit_difference=float(np.abs(all_first - all_second).max(initial=0.0)),
         auc_loss=_auc_loss(outputs, truth, first, second),
         tolerance=TOLERANCE[quantise] if tolerance is None else tolerance,
     )
+
+
+def _answers(logits: Logits, batches: Iterable[RankingBatch]) -> FloatArray:
+    """(n, K)"""
+    answers: FloatArray = torch.cat([logits(batch).double().reshape(batch.rows, -1).cpu() for batch in batches]).numpy()
+    return answers
 
 
 def _logged(labels: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:

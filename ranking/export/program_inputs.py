@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
+from torch.fx.experimental.symbolic_shapes import is_concrete_int
 
 from ranking.batching import RankingBatch
 from ranking.layers import Embedded, Histories
 
-SIZES = {"row": "B", "target": "B", "past": "BT", "valid": "BT", "own": "B", "scores": "BS", "segments": "B"}
-"Leading sizes that vary, by an input's name up to its dot: B rows, T past events, S segments."
+SIZES = {"row": "B", "target": "B", "past": "BT", "valid": "BT", "own": "BT", "scores": "BS", "segments": "B"}
+"Sizes that vary, by an input's name up to its dot: B rows, T past events, S segments; the last size is fixed where a \
+vector ends a tensor."
+_VECTORS = ("row", "target", "past", "own")
 
 
 def program_inputs(embedded: Embedded, batch: RankingBatch) -> dict[str, Tensor]:
@@ -34,12 +37,25 @@ def embedded_of(inputs: Mapping[str, Tensor]) -> Embedded:
     return Embedded(inputs["row"], histories, own)
 
 
-def sizes_of(name: str) -> str:
-    """Letters of the leading sizes that vary."""
-    return SIZES[name.partition(".")[0]]
+def padded(inputs: Mapping[str, Tensor], length: int) -> dict[str, Tensor]:
+    """`inputs` with `length` places for past events; a longer history is an error of the caller."""
+    return {
+        name: _padded(value, length - value.shape[1]) if "T" in sizes_of(name, value.dim()) else value
+        for name, value in inputs.items()
+    }
+
+
+def sizes_of(name: str, dimensions: int) -> str:
+    """Letters of the sizes that vary, from the first one on."""
+    kind = name.partition(".")[0]
+    return SIZES[kind][: dimensions - (kind in _VECTORS)]
 
 
 def lettered(name: str, shape: Sequence[int | torch.SymInt]) -> tuple[int | str, ...]:
     """`shape` with a letter for each size that varies."""
-    letters = sizes_of(name)
-    return tuple(size if isinstance(size, int) else letters[place] for place, size in enumerate(shape))
+    letters = sizes_of(name, len(shape))
+    return tuple(int(size) if is_concrete_int(size) else letters[place] for place, size in enumerate(shape))
+
+
+def _padded(value: Tensor, missing: int) -> Tensor:
+    return torch.nn.functional.pad(value, (*(0, 0) * (value.dim() - 2), 0, missing))

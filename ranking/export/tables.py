@@ -9,6 +9,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 from torchrec.modules.embedding_configs import DataType
+from torchrec.modules.embedding_modules import EmbeddingBagCollection as FloatBags
+from torchrec.modules.embedding_modules import EmbeddingCollection as FloatSequences
 from torchrec.quant.embedding_modules import EmbeddingBagCollection, EmbeddingCollection
 
 from ranking.layers import FeatureEmbedding, RankerInputs
@@ -43,29 +45,21 @@ def filled(inputs: RankerInputs, tables: Mapping[str, Mapping[str, Tensor]], dev
     :raises KeyError: a table is not there.
     """
     embedding = FeatureEmbedding(inputs, "meta")
-    for name in ("tables", "own_tables"):
-        bags = getattr(embedding, name)
-        if bags is not None:
-            configs = _typed(bags.embedding_bag_configs(), tables)
-            pooled = EmbeddingBagCollection(
-                configs,
-                is_weighted=False,
-                device=device,
-                table_name_to_quantized_weights=_as_bytes(tables, configs, device),
-                row_alignment=_ROW_ALIGNMENT,
+    for name, part in list(embedding.named_children()):
+        if isinstance(part, FloatBags):
+            configs = _typed(part.embedding_bag_configs(), tables)
+            stored = _as_bytes(tables, configs, device)
+            bags = EmbeddingBagCollection(
+                configs, False, device, table_name_to_quantized_weights=stored, row_alignment=_ROW_ALIGNMENT
             )
-            setattr(embedding, name, pooled)
-    for name in ("events", "own_events"):
-        sequences = getattr(embedding, name)
-        if sequences is not None:
-            configs = _typed(sequences.embedding_configs(), tables)
-            jagged = EmbeddingCollection(
-                configs,
-                device=device,
-                table_name_to_quantized_weights=_as_bytes(tables, configs, device),
-                row_alignment=_ROW_ALIGNMENT,
+            embedding.set_submodule(name, bags)
+        elif isinstance(part, FloatSequences):
+            configs = _typed(part.embedding_configs(), tables)
+            stored = _as_bytes(tables, configs, device)
+            rows = EmbeddingCollection(
+                configs, device, table_name_to_quantized_weights=stored, row_alignment=_ROW_ALIGNMENT
             )
-            setattr(embedding, name, jagged)
+            embedding.set_submodule(name, rows)
     return embedding.eval()
 
 
