@@ -18,6 +18,7 @@ from ranking.training.model import needs_scores, weighted
 from ranking.training.ranker_data import RankerData
 from ranking.training.ranker_fit import fit_ranker
 from ranking.training.valid_metrics import valid_rows
+from ranking.training.warm_start import trained_until
 from segrec.fitting import FitResult
 from segrec.fitting.shared_run import made_once, shared_run
 from segrec.records import (
@@ -46,7 +47,7 @@ def train_ranker(
 
     Several labels are learned side by side; a name may hold several with + between them, as `RunMeta.label` does.
     The folder holds config.yaml, run.json, metrics.json (valid), features/, label.yaml, model.safetensors,
-    id_counts.json, checkpoints/, events/, plan.txt; skipped.json where damaged shards were left out.
+    id_report.json, checkpoints/, events/, plan.txt, plan.json; skipped.json where damaged shards were left out.
 
     :raises ConfigError: an unknown ranker or label, settings that need scores without any, too many processes.
     :raises DataError: `out` exists, data that cannot be used, scores that must not be used for this dataset.
@@ -101,7 +102,7 @@ def _run_meta(
         seed=config.seed,
         dataset=str(dataset.path),
         dataset_fingerprint=dataset.meta.fingerprint,
-        trained_until_ms=newest,
+        trained_until_ms=trained_until(newest, config.warm_start, dataset),
         label=label,
         scores=None if scores is None else str(scores.path),
         scores_hash=None if scores is None else file_hash(scores.path),

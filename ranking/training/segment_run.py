@@ -16,6 +16,7 @@ from ranking.training.model import weighted
 from ranking.training.ranker_data import RankerData
 from ranking.training.ranker_fit import answers_of, fit_ranker
 from ranking.training.shared_prediction import predicted
+from ranking.training.warm_start import trained_until
 from segrec.fitting import FitResult
 from segrec.fitting.shared_run import made_once, shared_run
 from segrec.records import (
@@ -98,13 +99,14 @@ def _write_predictions(
 def _run_meta(name: str, dataset: DatasetFolder, rate: str, shift: int, config: RankerConfig) -> RunMeta:
     newest = int(Rooms.of(dataset, ["train"]).end_ms.max())
     valid_from = dataset.meta.split.valid_from_ms
+    known = newest if valid_from is None else min(newest, valid_from - 1)
     return RunMeta(
         kind="ranker",
         name=name,
         seed=config.seed,
         dataset=str(dataset.path),
         dataset_fingerprint=dataset.meta.fingerprint,
-        trained_until_ms=newest if valid_from is None else min(newest, valid_from - 1),
+        trained_until_ms=trained_until(known, config.warm_start, dataset),
         label=rate,
         rows="segments",
         label_shift=shift,

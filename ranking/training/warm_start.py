@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from ranking.training.trained_ranker import RANKER
 from ranking.warm_start_config import WarmStartConfig
 from segrec.fitting.stored_checkpoint import StoredCheckpoint, feature_of, table_of
 from segrec.fitting.warm_rows import NEW, RowReader, fill_rows, rows_by_id
-from segrec.records import ConfigError, DataError, RunFolder
+from segrec.records import ConfigError, DataError, DatasetFolder, RunFolder
 from segrec.tables import HashedIds, TableSpec, Vocabulary, fused_state, live_state, rank
 from segrec.tables.starting import table_weights
 
@@ -80,6 +81,25 @@ def warm_start(
         _take_dense(module, source, features)
     if rank() == 0:
         (folder / REPORT).write_text(json.dumps([asdict(found) for found in taken], indent=1) + "\n", encoding="utf-8")
+
+
+def trained_until(newest_ms: int, config: WarmStartConfig, dataset: DatasetFolder) -> int:
+    """time_ms of the newest row that the weights know of: of this run's train rows, or of the run it starts from.
+
+    :raises DataError: the older run, of another dataset, knows rows as new as those that this one is chosen by.
+    """
+    if config.run is None:
+        return newest_ms
+    older = RunFolder.open(config.run, "ranker")
+    until = older.meta.trained_until_ms
+    if older.meta.dataset_fingerprint != dataset.meta.fingerprint:
+        first = dataset.interactions(["valid"]).select(pl.col("time_ms").min()).collect(engine="streaming").item()
+        if first is not None and (until is None or until >= first):
+            raise DataError(
+                older.path, "was trained on rows as new as the valid rows",
+                found=f"trained until {until}, first valid row at {first}", fix="start from an older run",
+            )  # fmt: skip
+    return newest_ms if until is None else max(newest_ms, until)
 
 
 def warm_start_lines(run: Path) -> Iterator[str]:
