@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ranking.feature_spec import Feature, HistoryConfig, IdFeature, SequenceFeature
 from segrec.records import DataError, DatasetFolder
@@ -22,26 +22,13 @@ def sequence_features(
     """
     if not history.length:
         return ()
-    schema = dataset.interactions().collect_schema()
-    if "user_id" not in schema:
-        raise DataError(
-            dataset.path, "has rows without user_id, and a history is a user's",
-            fix="set features.history.length=0; rankers that read histories (din, dien, can) need rows with users",
-        )  # fmt: skip
-    if history.events != ALL_EVENTS and history.events not in dataset.meta.flags:
-        raise DataError(
-            dataset.path, f"features.history.events names {history.events!r}, which is no flag of the log",
-            found=", ".join(dataset.meta.flags) or "no flag", expected=f"{ALL_EVENTS}, or a flag",
-        )  # fmt: skip
-    known = {feature.name: feature for feature in ids}
+    _check_rows(dataset, history)
+    known, unusable = ({feature.name: feature for feature in features} for features in (ids, others))
     columns = history.columns
     if columns is None:
         columns = tuple(name for name in USUAL_COLUMNS if name in known)
     for name in columns:
-        _check(dataset, name, known, {feature.name: feature for feature in others})
-        feature = known[name]
-        if feature.buckets is not None and feature.side == "impression" and schema[feature.column].is_float():
-            raise _refused(dataset, name, "is a fraction cut into buckets", known)
+        _check_column(dataset, name, known, unusable)
     if not columns:
         raise DataError(
             dataset.path, f"neither {' nor '.join(USUAL_COLUMNS)} is a feature here, so past events show nothing",
@@ -53,16 +40,38 @@ def sequence_features(
     )
 
 
-def _check(dataset: DatasetFolder, name: str, ids: dict[str, IdFeature], others: dict[str, Feature]) -> None:
+def _check_rows(dataset: DatasetFolder, history: HistoryConfig) -> None:
+    if "user_id" not in dataset.interactions().collect_schema():
+        raise DataError(
+            dataset.path, "has rows without user_id, and a history is a user's",
+            fix="set features.history.length=0; rankers that read histories (din, dien, can) need rows with users",
+        )  # fmt: skip
+    if history.events != ALL_EVENTS and history.events not in dataset.meta.flags:
+        raise DataError(
+            dataset.path, f"features.history.events names {history.events!r}, which is no flag of the log",
+            found=", ".join(dataset.meta.flags) or "no flag", expected=f"{ALL_EVENTS}, or a flag",
+        )  # fmt: skip
+
+
+def _check_column(dataset: DatasetFolder, name: str, ids: Mapping[str, Feature], others: Mapping[str, Feature]) -> None:
     if name in others:
         raise _refused(dataset, name, "is no id but a bag or a number", ids)
     if name not in ids:
         raise _refused(dataset, name, "is no feature of this run", ids)
-    if ids[name].side == "user" or ids[name].column == "user_id":
+    feature = ids[name]
+    if feature.side == "user" or feature.column == "user_id":
         raise _refused(dataset, name, "is the user's own, the same at every event", ids)
+    fraction = feature.side == "impression" and _is_fraction(dataset, feature.column)
+    if isinstance(feature, IdFeature) and feature.buckets is not None and fraction:
+        raise _refused(dataset, name, "is a fraction cut into buckets", ids)
 
 
-def _refused(dataset: DatasetFolder, name: str, why: str, ids: dict[str, IdFeature]) -> DataError:
+def _is_fraction(dataset: DatasetFolder, column: str) -> bool:
+    schema = dataset.interactions().collect_schema()
+    return column in schema and schema[column].is_float()
+
+
+def _refused(dataset: DatasetFolder, name: str, why: str, ids: Mapping[str, Feature]) -> DataError:
     usable = [other for other, feature in ids.items() if feature.side != "user" and feature.column != "user_id"]
     return DataError(
         dataset.path, f"features.history.columns names {name!r}, which {why}", found=", ".join(usable) or "no id",
