@@ -35,7 +35,7 @@ class TableOverride(IdSettings):
     cache_share: Annotated[float, Field(gt=0, le=1)] | None = None
     sharding: tuple[ShardingKind, ...] | None = None
 
-    def of(self, table: TableSpec) -> TableSpec:
+    def applied_to(self, table: TableSpec) -> TableSpec:
         """`table` with what is special."""
         fields = ("dim", "dtype", "optimizer", "learning_rate", "eps", "weight_decay", "init_std", "init_uniform")
         given = {name: getattr(self, name) for name in (*fields, "memory", "cache_share", "sharding")}

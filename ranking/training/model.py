@@ -59,7 +59,7 @@ def build_ranker(
     tables = one_table_each(names, [fitted.rows_of(feature) for feature in names], config.table_template())
     inputs = RankerInputs(
         tables=tuple(
-            config.tables[name].of(table) if name in config.tables else table
+            config.tables[name].applied_to(table) if name in config.tables else table
             for name, table in zip(names, tables, strict=True)
         ),
         features=tuple(names),

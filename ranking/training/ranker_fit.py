@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import nn
 from torchrec.optim.optimizers import in_backward_optimizer_filter
 
 from ranking.batching import RankingBatch
+from ranking.encoded_rows import EncodedRows
+from ranking.id_report import IdReport
 from ranking.rankers.config import RankerConfig
 from ranking.rankers.managed_ranker import ManagedRanker
-from ranking.stream import RankingStream
 from ranking.training.dense_speed import apply_speed_settings
 from ranking.training.label_loss import LabelLoss
 from ranking.training.model import build_ranker
@@ -26,8 +25,8 @@ from ranking.training.valid_metrics import monitored, valid_metrics
 from ranking.training.warm_start import warm_start
 from segrec.fitting import FitResult, Fittable, fit
 from segrec.fitting.stepping import PipelinedStep
-from segrec.records import DatasetFolder
-from segrec.tables import Vocabulary, distribute, rank, whole_state
+from segrec.records import DatasetFolder, Split
+from segrec.tables import distribute, rank, whole_state
 
 WEIGHTS = "model.safetensors"
 
@@ -73,8 +72,9 @@ def fit_ranker(
     if rank() == 0:
         plain = {key.removeprefix(RANKER): value.contiguous() for key, value in state.items() if key.startswith(RANKER)}
         save_file(plain, folder / WEIGHTS)
-        names = [feature.name for feature in data.features.spec.coded]
-        _write_id_counts(folder / "id_counts.json", names, {"train": train, "valid": valid})
+        encoded: dict[Split, Iterator[EncodedRows]] = {"train": train.encoded(), "valid": valid.encoded()}
+        managed = model.module.ids if isinstance(model.module, ManagedRanker) else None
+        IdReport.measure(dataset, data.features, encoded, managed, wanted=data.label.known()).write(folder)
     return module, result
 
 
@@ -86,19 +86,3 @@ def answers_of(module: nn.Module) -> Callable[[RankingBatch], torch.Tensor]:
         return answered
 
     return logits
-
-
-def _write_id_counts(file: Path, names: list[str], streams: dict[str, RankingStream]) -> None:
-    """How many rows held a known, an unseen, a missing id, by split; `names` = ids, then bags."""
-    counts = {}
-    for split, stream in streams.items():
-        totals = np.zeros((len(names), 3), dtype=np.int64)
-        for rows in stream.encoded():
-            for place, codes in enumerate([*rows.ids, *(rows.bags[name][0] for name in rows.bags)]):
-                found = Vocabulary.counts_of(codes.astype(np.int64))
-                totals[place] += (found.known, found.unseen, found.missing)
-        counts[split] = {
-            name: dict(zip(("known", "unseen", "missing"), map(int, row), strict=True))
-            for name, row in zip(names, totals, strict=True)
-        }
-    file.write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")

@@ -72,7 +72,8 @@ class ManagedIds(nn.Module):
 
         :raises KeyError: `feature` is not managed.
         """
-        return {name: space for space in self._spaces() for name in space.features}[feature].rows_of(keys)
+        space = {name: space for space in self._spaces() for name in space.features}[feature]
+        return space.rows_of(keys.to(space.state.device))
 
     def forward(self, features: KeyedJaggedTensor) -> KeyedJaggedTensor:
         """KJT of codes and keys -> KJT of rows."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 
 import polars as pl
@@ -10,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ranking.cli import build_app, main
+from ranking.id_report import IdReport
 from ranking.opened_run import OpenedRun
 from ranking.prediction import predict
 from segrec.records import KEY, DatasetFolder, RunFolder, read_metric_rows
@@ -97,7 +97,7 @@ def test_other_rankers_take_histories_as_bags(world, tmp_path):
     done("rank", "dcn_v2", world.path, "--label", "is_click", "--out", tmp_path / "run", *FAST,
          "--set", "features.history.events=is_click", "--set", "features.history.columns=[item_id]")  # fmt: skip
     assert predict(tmp_path / "run", world, "test")["prediction"].is_between(0, 1).all()
-    counted = json.loads((tmp_path / "run" / "id_counts.json").read_text())["train"]
+    counted = {use.feature for use in IdReport.read(tmp_path / "run").uses}
     assert "item_id" in counted
     assert "past_item_id" not in counted
 

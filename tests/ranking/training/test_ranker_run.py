@@ -1,13 +1,12 @@
 """Runs end to end on a small log: learns, stops and goes on, predicts from the folder, refuses what it must."""
 
-import json
-
 import polars as pl
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
 
+from ranking.id_report import IdReport
 from ranking.prediction import predict
 from ranking.rankers import RANKERS, find_ranker
 from ranking.stream import RankingStream
@@ -81,9 +80,9 @@ def test_folder_holds_what_was_run(click_log, tmp_path):
     assert opened.trained_until_ms == click_log.interactions(["train"]).select("time_ms").max().collect().item()
     weights = load_file(run.path / "model.safetensors")
     assert weights["embedding.tables.embedding_bags.00_user_id.weight"].shape == (62, 4)
-    counts = json.loads((run.path / "id_counts.json").read_text())["train"]
-    assert sum(counts["user_id"].values()) == click_log.meta.rows["train"]
-    assert counts["author_id"]["missing"] == 0
+    counts = {use.feature: use for use in IdReport.read(run.path).uses if use.split == "train"}
+    assert (counts["user_id"].known, counts["user_id"].table_rows) == (click_log.meta.rows["train"], 62)
+    assert counts["author_id"].missing == 0
     assert "table" in (run.path / "plan.txt").read_text()
 
 

@@ -114,7 +114,7 @@ def test_rankers_of_fields_of_one_width_say_so(click_log, tmp_path):
 
 def test_what_is_special_replaces_what_is_common():
     common = TableSpec(name="t", rows=9, dim=4, features=("t",), init_std=0.3, learning_rate=0.2)
-    changed = TableOverride(dim=8, init_uniform=0.1, sharding=("row_wise",)).of(common)
+    changed = TableOverride(dim=8, init_uniform=0.1, sharding=("row_wise",)).applied_to(common)
     assert (changed.dim, changed.init_std, changed.init_uniform, changed.learning_rate) == (8, None, 0.1, 0.2)
     assert changed.sharding == ("row_wise",)
-    assert TableOverride().of(common) == common
+    assert TableOverride().applied_to(common) == common
