@@ -285,7 +285,8 @@ def test_several_labels_keep_the_contract(name, head):
         ranker.head = TaskHead(TasksConfig(head=head, tower_mlp=(5,)), ranker.head, 3)
         return ranker.eval()
 
-    ranker, rows, order = stirred(three()), rows_of(7), np.array([3, 0, 6, 1, 2, 5, 4])
+    ranker, rows, order = three(), rows_of(7), np.array([3, 0, 6, 1, 2, 5, 4])
+    stirred(ranker.head)
     together = ranker(batch_of(rows))
     assert together.shape == (7, 3)
     alone = torch.cat([ranker(batch_of(rows.take(np.array([place])))) for place in range(7)])
