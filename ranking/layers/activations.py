@@ -83,12 +83,12 @@ class _Summed(torch.autograd.Function):
         return summed
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         return _Summed.forward(ctx, gradient)
 
 
 def _over_processes(sums: Tensor) -> Tensor:
     if world_size() == 1:
         return sums
-    summed: Tensor = _Summed.apply(sums)
+    summed: Tensor = _Summed.apply(sums)  # type: ignore[no-untyped-call]
     return summed

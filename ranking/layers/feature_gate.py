@@ -24,9 +24,6 @@ class FeatureGate(nn.Module):
 
     def __init__(self, inputs: RankerInputs, fields: Sequence[str], widths: Sequence[int], bias_width: int) -> None:
         super().__init__()
-        unknown = [field for field in fields if field not in inputs.features]
-        if unknown:
-            raise ValueError(f"{unknown[0]!r} is no id or bag of this ranker (found: {', '.join(inputs.features)})")
         ends = torch.tensor((0, *inputs.widths)).cumsum(dim=0).tolist()
         places = [inputs.features.index(field) for field in fields]
         self.spans = [(ends[place], ends[place + 1]) for place in places]

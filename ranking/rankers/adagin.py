@@ -13,7 +13,7 @@ from torch.nn import functional
 from ranking.features import FeatureConfig
 from ranking.layers import FieldGraph, Mlp, RankerInputs, field_width
 from ranking.layers.field_graph import SLOPE
-from ranking.rankers.config import RankerConfig, bucketed
+from ranking.rankers.config import RankerConfig, Widths, bucketed
 from ranking.rankers.first_order import summing_head
 from ranking.rankers.ranker import Ranker
 
@@ -29,7 +29,7 @@ class AdaGinConfig(RankerConfig):
     "Of the gate over fields."
     released: bool = False
     "The published code's random 0/1 graph, in evaluation too (no prediction repeats), and no last layer."
-    mlp: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (64, 64, 64)
+    mlp: Widths = (64, 64, 64)
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
 
     def feature_config(self) -> FeatureConfig:

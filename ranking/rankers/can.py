@@ -9,11 +9,11 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 from torch import Tensor
 
-from ranking.layers import Embedded, RankerInputs
-from ranking.layers.co_action import CoAction
+from ranking.layers import CoAction, Embedded, RankerInputs
+from ranking.rankers.config import Widths
 from ranking.rankers.dien import Dien, DienConfig
 from ranking.rankers.din import Din, DinConfig
-from ranking.rankers.interest_ranker import InterestRanker, Widths
+from ranking.rankers.interest_ranker import InterestRanker
 from segrec.records import ConfigError
 from segrec.tables import TableSpec
 
@@ -37,7 +37,16 @@ class CanConfig(DinConfig, DienConfig):
     def _two_sides(self) -> Self:
         if self.induction in self.feeds:
             raise ValueError(f"feeds names {self.induction!r}, which is the induction; an id is not fed to itself")
+        columns = self.features.history.columns
+        if columns is not None and self.induction not in columns:
+            raise ValueError(
+                f"induction {self.induction!r} is not among features.history.columns ({', '.join(columns)}); add it"
+            )
         return self
+
+    def named_features(self) -> dict[str, tuple[str, ...]]:
+        """What own and fed tables are for."""
+        return {"induction": (self.induction,), "feeds": self.feeds}
 
 
 class CoActing(InterestRanker):
@@ -79,14 +88,13 @@ def can(config: CanConfig, inputs: RankerInputs, device: torch.device | str = "m
 
 def _own_tables(config: CanConfig, inputs: RankerInputs, induction_width: int) -> tuple[TableSpec, ...]:
     """Tables of the induction, of each feed, and of fed events, as long and as trained as those of the same ids."""
-    for field, name in (("induction", config.induction), *(("feeds", name) for name in config.feeds)):
-        if name not in inputs.features:
-            raise ConfigError(f"{field}: {name!r} is no id or bag of this ranker (found: {', '.join(inputs.features)})")
+    config.check_features(inputs.features)
     past = [sequence.name for sequence in inputs.sequences if sequence.id_feature == config.induction]
     if not past:
+        shown = ", ".join(sequence.id_feature for sequence in inputs.sequences)
         raise ConfigError(
-            f"induction {config.induction!r} is not among the past events (found: "
-            f"{', '.join(sequence.id_feature for sequence in inputs.sequences)}); add it to features.history.columns"
+            f"induction: {config.induction!r} is not among the past events' ids (found: {shown}); name it in "
+            "features.history.columns"
         )
 
     def table(kind: str, feature: str, rows_of: str, width: int, pooling: str) -> TableSpec:

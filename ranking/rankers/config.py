@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
@@ -12,12 +13,13 @@ from ranking.rankers.multi_task import TasksConfig
 from ranking.rankers.table_settings import TableOverride
 from ranking.warm_start_config import WarmStartConfig
 from segrec.fitting import FitConfig
-from segrec.records import Config
+from segrec.records import Config, ConfigError
 from segrec.tables.sharding import ShardingConfig
 from segrec.tables.specs import TableOptimizer, TableSpec, TableType
 
 DENSE_BUCKETS = 10
 HISTORY_LENGTH = 50
+Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 
 
 class ScoresConfig(Config):
@@ -70,6 +72,17 @@ class RankerConfig(FitConfig):
     def feature_config(self) -> FeatureConfig:
         """`features`, with what this ranker needs where they leave the choice to it."""
         return self.features
+
+    def named_features(self) -> dict[str, tuple[str, ...]]:
+        """Ids and bags that this ranker's own settings name, by setting."""
+        return {}
+
+    def check_features(self, found: Sequence[str]) -> None:
+        """:raises ConfigError: a setting names an id or bag that is not among those found."""
+        for setting, names in self.named_features().items():
+            for name in names:
+                if name not in found:
+                    raise ConfigError(f"{setting}: {name!r} is no id or bag of this ranker (found: {', '.join(found)})")
 
     def table_template(self) -> TableSpec:
         """Settings of every table; name, rows and feature follow."""

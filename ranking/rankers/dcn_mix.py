@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from pydantic import PositiveInt
 
-from ranking.layers import RankerInputs
-from ranking.layers.cross_mixture import CrossMixture
+from ranking.layers import CrossMixture, RankerInputs
 from ranking.rankers.cross_and_mlp import CrossAndMlp, CrossAndMlpConfig
 
 

@@ -6,9 +6,7 @@ import torch
 from pydantic import NonNegativeFloat
 from torch import Tensor
 
-from ranking.layers import Histories, RankerInputs
-from ranking.layers.interest_evolution import Evolved, InterestEvolution
-from ranking.layers.next_event_loss import next_event_loss
+from ranking.layers import Evolved, Histories, InterestEvolution, RankerInputs, next_event_loss
 from ranking.rankers.interest_ranker import InterestConfig, InterestRanker
 
 

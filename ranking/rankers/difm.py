@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ranking.features import FeatureConfig
 from ranking.layers import FieldAttention, IdFields, Mlp, RankerInputs, pairwise_interactions
-from ranking.rankers.config import bucketed
+from ranking.rankers.config import Widths, bucketed
 from ranking.rankers.first_order import FirstOrderConfig, summing_head
 from ranking.rankers.ranker import Ranker
 
@@ -19,7 +19,7 @@ class DifmConfig(FirstOrderConfig):
     """Dense columns enter linearly, and as ids of DENSE_BUCKETS buckets: the paper's numeric fields are ids."""
 
     heads: PositiveInt = 4
-    mlp: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (256, 128)
+    mlp: Widths = (256, 128)
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
 
     def feature_config(self) -> FeatureConfig:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ranking.layers import Histories, RankerInputs
-from ranking.layers.activations import ACTIVATIONS
-from ranking.layers.target_attention import TargetAttention
-from ranking.rankers.interest_ranker import InterestConfig, InterestRanker, Widths
+from ranking.layers import ACTIVATIONS, Histories, RankerInputs, TargetAttention
+from ranking.rankers.config import Widths
+from ranking.rankers.interest_ranker import InterestConfig, InterestRanker
 
 
 class DinConfig(InterestConfig):

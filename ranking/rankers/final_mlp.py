@@ -8,14 +8,10 @@ import torch
 from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
-from ranking.layers import Mlp, RankerInputs
-from ranking.layers.feature_gate import FeatureGate
-from ranking.rankers.config import RankerConfig
+from ranking.layers import FeatureGate, Mlp, RankerInputs
+from ranking.rankers.config import RankerConfig, Widths
 from ranking.rankers.first_order import summing_head
 from ranking.rankers.ranker import Ranker
-from segrec.records import ConfigError
-
-Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 
 
 class FinalMlpConfig(RankerConfig):
@@ -40,6 +36,10 @@ class FinalMlpConfig(RankerConfig):
             raise ValueError("first_context and second_context are for gates, and gate_mlp is null")
         return self
 
+    def named_features(self) -> dict[str, tuple[str, ...]]:
+        """What sets the gates."""
+        return {"first_context": self.first_context, "second_context": self.second_context}
+
 
 class FinalMlp(Ranker):
     """Mao et al., "FinalMLP", AAAI 2023, with feature selection and multi-head bilinear fusion.
@@ -50,8 +50,9 @@ class FinalMlp(Ranker):
 
     def __init__(self, config: FinalMlpConfig, inputs: RankerInputs, device: torch.device | str = "meta") -> None:
         super().__init__(inputs, device)
-        self.first_gate = _gate(config, inputs, "first_context")
-        self.second_gate = _gate(config, inputs, "second_context")
+        config.check_features(inputs.features)
+        self.first_gate = _gate(config, inputs, config.first_context)
+        self.second_gate = _gate(config, inputs, config.second_context)
         self.first = Mlp(inputs.width, config.first_mlp, config.dropout)
         self.second = Mlp(inputs.width, config.second_mlp, config.dropout)
         self.heads = config.heads
@@ -75,10 +76,7 @@ class FinalMlp(Ranker):
         return (turned * right).sum(dim=(-2, -1))[..., None]
 
 
-def _gate(config: FinalMlpConfig, inputs: RankerInputs, context: str) -> nn.Module:
+def _gate(config: FinalMlpConfig, inputs: RankerInputs, context: tuple[str, ...]) -> nn.Module:
     if config.gate_mlp is None:
         return nn.Identity()
-    try:
-        return FeatureGate(inputs, getattr(config, context), config.gate_mlp, config.embedding_dim)
-    except ValueError as error:
-        raise ConfigError(f"{context}: {error}") from error
+    return FeatureGate(inputs, context, config.gate_mlp, config.embedding_dim)

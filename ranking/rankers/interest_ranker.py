@@ -10,12 +10,9 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from ranking.features import FeatureConfig
-from ranking.layers import Embedded, Histories, Mlp, RankerInputs
-from ranking.layers.activations import ACTIVATIONS, ActivationName
+from ranking.layers import ACTIVATIONS, ActivationName, Embedded, Histories, Mlp, RankerInputs
 from ranking.rankers.config import RankerConfig, with_history
 from ranking.rankers.ranker import Ranker
-
-Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 
 
 class InterestConfig(RankerConfig):

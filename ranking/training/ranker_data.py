@@ -38,6 +38,7 @@ class RankerData:
     def fit(cls, dataset: DatasetFolder, label: AnyLabel, config: RankerConfig, table: ScoreTable | None) -> RankerData:
         """Fits features, label rates and the scaling of score features on train."""
         spec = with_codings(build_spec(dataset, config.feature_config()), config.tables)
+        config.check_features([feature.name for feature in spec.coded])
         features = FittedFeatures.fit(dataset, spec)
         encoder, scores = RowEncoder(features, dataset), score_use(config.scores, table)
         if scores is not None:

@@ -135,3 +135,12 @@ def test_gates_same_as_fuxictr(fuxictr):
             mine.out.load_state_dict(gate[2].state_dict())
         for mine, other in zip((ours.first_gate(x), ours.second_gate(x)), theirs(None, x), strict=True):
             np.testing.assert_allclose(mine.numpy(), other.numpy(), atol=1e-5)
+
+
+def test_named_features_are_checked_without_data():
+    """What a run asks before it fits anything."""
+    config = find_ranker("final_mlp").config(first_context=("user",), second_context=("item", "usr"))
+    config.check_features(["user", "item", "usr"])
+    with pytest.raises(ConfigError, match=r"^second_context: 'usr' is no id or bag of this ranker .found: user, item.$"):
+        config.check_features(["user", "item"])
+    find_ranker("dcn_v2").config().check_features([])

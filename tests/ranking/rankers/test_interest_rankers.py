@@ -168,8 +168,7 @@ def test_can_on_dien_has_its_auxiliary_loss():
     ("settings", "past", "message"),
     [
         ({"feeds": ["usr"]}, PAST, "feeds: 'usr' is no id or bag of this ranker .found: user_id, item_id, author_id"),
-        ({"induction": "video"}, PAST, "induction: 'video' is no id or bag of this ranker .found: user_id, item_id"),
-        ({}, PAST[1:], "'item_id' is not among the past events .found: author_id.; add it to features.history.columns"),
+        ({}, PAST[1:], "^induction: 'item_id' is not among the past events' ids .found: author_id.; name it"),
     ],
 )
 def test_can_names_what_it_does_not_find(settings, past, message):
@@ -189,6 +188,11 @@ def test_can_names_what_it_does_not_find(settings, past, message):
         ("can", {"co_action_dim": 6}, "field 'co_action_dim': Input should be a multiple of 4"),
         ("can", {"micro_mlp": []}, "field 'micro_mlp'"),
         ("can", {"backbone": "gru"}, "field 'backbone': Input should be 'din' or 'dien'"),
+        (
+            "can",
+            {"induction": "tag", "features": {"history": {"columns": ["item_id"]}}},
+            "induction 'tag' is not among features.history.columns .item_id.; add it",
+        ),
         ("can", {"feeds": ["item_id"]}, "feeds names 'item_id', which is the induction"),
     ],
 )
