@@ -121,6 +121,7 @@ def _on_impressions(
 
 def _tell(run: RunFolder, result: FitResult) -> None:
     from ranking.damaged_shards import skipped_note
+    from ranking.id_report import IdReport
     from ranking.labels import StoredLabel, note_of
     from ranking.training.warm_start import warm_start_lines
 
@@ -132,4 +133,10 @@ def _tell(run: RunFolder, result: FitResult) -> None:
     for note in (note_of(StoredLabel.load(run.path / "label.yaml")), skipped_note(run.path)):
         if note is not None:
             typer.echo(f"note: {note}")
+    for title, lines in (
+        ("tables", (run.path / "plan.txt").read_text(encoding="utf-8").splitlines()),
+        ("ids", IdReport.read(run.path).lines()),
+    ):
+        for line in (f"{title}:", *lines) if lines else ():
+            typer.echo(line)
     typer.echo(f"run: {run.path}")
