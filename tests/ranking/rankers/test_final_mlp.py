@@ -141,6 +141,6 @@ def test_named_features_are_checked_without_data():
     """What a run asks before it fits anything."""
     config = find_ranker("final_mlp").config(first_context=("user",), second_context=("item", "usr"))
     config.check_features(["user", "item", "usr"])
-    with pytest.raises(ConfigError, match=r"^second_context: 'usr' is no id or bag of this ranker .found: user, item.$"):
+    with pytest.raises(ConfigError, match=r"^second_context: 'usr' is no id or bag of this ranker .found: user"):
         config.check_features(["user", "item"])
     find_ranker("dcn_v2").config().check_features([])
