@@ -69,6 +69,9 @@ def rank(
             help="start with an older run's rows of the same raw ids, e.g. with --set warm_start.tables=[item_id]",
         ),
     ] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="tell where the time of 50 steps goes (--set profile_steps=N: of N)")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an existing run folder")] = False,
 ) -> None:
     """Train a ranker on the train rows and keep the weights that do best on the valid rows. A stopped run goes on."""
@@ -76,7 +79,8 @@ def rank(
     from segrec.records import ConfigError, DatasetFolder
 
     older = [] if warm_start is None else [f"warm_start.run={json.dumps(str(warm_start))}"]
-    settings = find_ranker(ranker).config.of(config, [*(sets or ()), *older])
+    profiled = ["profile_steps=50"] if profile else []
+    settings = find_ranker(ranker).config.of(config, [*profiled, *(sets or ()), *older])
     opened = DatasetFolder.open(dataset)
     if rows == "segments":
         if scores is not None:
@@ -124,6 +128,7 @@ def _tell(run: RunFolder, result: FitResult) -> None:
     from ranking.id_report import IdReport
     from ranking.labels import StoredLabel, note_of
     from ranking.training.warm_start import warm_start_lines
+    from segrec.fitting.profiling import profile_lines
 
     for line in warm_start_lines(run.path):
         typer.echo(line)
@@ -136,6 +141,7 @@ def _tell(run: RunFolder, result: FitResult) -> None:
     for title, lines in (
         ("tables", (run.path / "plan.txt").read_text(encoding="utf-8").splitlines()),
         ("ids", IdReport.read(run.path).lines()),
+        ("profile", profile_lines(run.path)),
     ):
         for line in (f"{title}:", *lines) if lines else ():
             typer.echo(line)
