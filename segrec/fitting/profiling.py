@@ -62,6 +62,11 @@ class StepTimes(BaseModel):
         return cls.model_validate_json(file.read_text(encoding="utf-8"))
 
 
+def profile_lines(run: Path) -> list[str]:
+    """The table of a run folder; empty where nothing was measured."""
+    return StepTimes.load(run / PROFILE).text().splitlines() if (run / PROFILE).is_file() else []
+
+
 class Clock:
     """Seconds by phase, while it is running; time inside an inner phase is not the outer one's."""
 
