@@ -20,7 +20,7 @@ from ranking.feature_fitting import vocabulary_of
 from ranking.feature_spec import HistoryConfig
 from ranking.history_features import ALL_EVENTS
 from ranking.row_context import RowContext
-from segrec.records import DataError, DatasetFolder, new_folder, scan_parquet
+from segrec.records import DataError, DatasetFolder, new_folder
 from segrec.segments.history import END_MS, EndedEvents, IntArray
 from segrec.tables import Vocabulary
 
@@ -153,6 +153,7 @@ def _told(dataset: DatasetFolder, columns: Sequence[str], events: str) -> dict[s
     return {
         "what": {"events": events, "columns": list(columns), "format": _FORMAT},
         "fingerprint": dataset.meta.fingerprint, "utc_offset_hours": dataset.meta.utc_offset_hours, "files": files,
+        "left_out": [[damage.file, damage.row_group] for damage in dataset.left_out],
     }  # fmt: skip
 
 
@@ -189,9 +190,7 @@ def _parts(
     dataset: DatasetFolder, context: RowContext, wanted: pl.Expr, columns: Sequence[str]
 ) -> Iterator[pl.DataFrame]:
     """user_id, time_ms, end_ms and `columns` of the events, oldest day first, some rows at a time."""
-    for file in dataset.interaction_files():
-        rows = scan_parquet([file])
-        for start in range(0, rows.select(pl.len()).collect().item(), _ROWS_AT_ONCE):
-            events = context.added(rows.slice(start, _ROWS_AT_ONCE).filter(wanted), columns)
-            names = dict.fromkeys(["user_id", "time_ms", *columns])
-            yield events.select(*names, END_MS.alias("end_ms")).collect()
+    rows, names = dataset.interactions(), dict.fromkeys(["user_id", "time_ms", *columns])
+    for start in range(0, rows.select(pl.len()).collect().item(), _ROWS_AT_ONCE):
+        events = context.added(rows.slice(start, _ROWS_AT_ONCE).filter(wanted), columns)
+        yield events.select(*names, END_MS.alias("end_ms")).collect()

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ranking.damaged_shards import SKIPPED, readable, rows_left_out, skipped_note
+from ranking.histories import HistoryStore
 from ranking.rankers import find_ranker
 from ranking.training.ranker_run import train_ranker
 from segrec.records import DataError, DatasetFolder
@@ -98,6 +99,14 @@ def test_several_shards_are_told_file_by_file(log):
         assert sound.interactions().collect().height == 3000 - rows_left_out(sound)
         assert log.path / OTHER not in sound.interaction_files()
         assert {group.number for group in sound.row_groups() if group.file == log.path / DAY}.isdisjoint({0, 2})
+
+
+def test_histories_leave_damaged_shards_out_too(log):
+    spoil_page(log, 1)
+    with readable(log, "skip") as sound:
+        histories = HistoryStore.of(sound, ["item_id"])
+        again = HistoryStore.of(sound, ["item_id"])
+    assert len(histories.ended.ends) == len(again.ended.ends) == 2800
 
 
 def test_nothing_is_left(log):
