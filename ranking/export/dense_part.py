@@ -17,11 +17,17 @@ from ranking.export.manifest import ProgramInput
 from ranking.export.program_inputs import embedded_of, lettered, sizes_of
 from ranking.layers import Embedded
 from ranking.rankers import Ranker
+from ranking.rankers.managed_ranker import ManagedRanker
 
 
 def ranker_of(module: nn.Module) -> Ranker:
     """The ranker inside a wrapper, or the module itself."""
     return next(part for part in module.modules() if isinstance(part, Ranker))
+
+
+def dense_module(module: nn.Module) -> nn.Module:
+    """The ranker and what weighs its segments, without the ids' remapper in front."""
+    return module.ranker if isinstance(module, ManagedRanker) else module
 
 
 def export_dense(module: nn.Module, example: Mapping[str, Tensor], max_segments: int) -> ExportedProgram:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import torch
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
@@ -15,14 +16,16 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.export.passes import move_to_device_pass
 
-from ranking.batching import RankingBatch
-from ranking.export.manifest import FEATURES, LABEL, LABEL_RATES, PROGRAM, TABLES, ExportManifest
+from ranking.batching import RankingBatch, make_batch
+from ranking.export.frozen_rows import FrozenRows
+from ranking.export.manifest import FEATURES, LABEL, LABEL_RATES, MANAGED, PROGRAM, TABLES, ExportManifest
 from ranking.export.program_inputs import padded, program_inputs
 from ranking.export.tables import filled
 from ranking.feature_encoding import FittedFeatures, RowEncoder
-from ranking.impressions import ImpressionSource, ScoreUse
+from ranking.impressions import ImpressionSource
 from ranking.labels import AnyLabel, StoredLabel
 from ranking.layers import FeatureEmbedding, RankerInputs
+from ranking.row_inputs import RowInputs, ScoreUse
 from ranking.score_lookup import ScoreLookup, check_scores
 from ranking.task_rates import AnyRates, load_rates
 from ranking.written_predictions import Predictor
@@ -40,6 +43,7 @@ class ExportedRanker:
     features: FittedFeatures
     label: AnyLabel
     rates: AnyRates | None
+    managed: FrozenRows
     embedding: FeatureEmbedding
     program: Program
     "Dict of `program_inputs` -> logits: the torch.export program, or what AOTInductor made of it."
@@ -60,35 +64,45 @@ class ExportedRanker:
         features = FittedFeatures.load(folder / FEATURES)
         label = StoredLabel.load(folder / LABEL)
         rates = load_rates(folder / LABEL_RATES, label) if manifest.rates else None
+        managed = FrozenRows.from_tensors(_tensors_of(folder / MANAGED) if manifest.managed else {}).to(device)
         embedding = filled(_inputs_of(manifest, folder), _tables_of(folder / TABLES), device)
         program = _program_of(folder, manifest, device, compiled)
-        return cls(folder, manifest, features, label, rates, embedding, program, device)
+        return cls(folder, manifest, features, label, rates, managed, embedding, program, device)
 
-    def source(
-        self, dataset: DatasetFolder, splits: Sequence[Split], scores: ScoreTable | None = None
-    ) -> ImpressionSource:
-        """All rows of `splits`, labelled or not, encoded as this ranker wants them.
+    def inputs(self, dataset: DatasetFolder, scores: ScoreTable | None = None) -> RowInputs:
+        """What turns raw rows into this ranker's: side features, histories and the clock come from `dataset`.
 
         :param scores: what a ranker with scores needs.
         :raises ConfigError: scores are missing.
-        :raises DataError: the dataset lacks a column, or has no such row.
+        :raises DataError: the dataset lacks a column.
         """
-        return ImpressionSource(
-            dataset,
-            RowEncoder(self.features, dataset),
-            splits,
-            rates=self.rates,
-            scores=self._score_use(scores),
-            with_segments=self.manifest.segments,
-        )
+        encoder = RowEncoder(self.features, dataset)
+        return RowInputs(dataset, encoder, self.rates, self._score_use(scores), self.manifest.segments)
+
+    def predict(self, rows: pl.DataFrame, inputs: RowInputs) -> npt.NDArray[np.float64]:
+        """Predictions (n,), or (n, K) of K outputs, for raw rows: the candidates of a request.
+
+        :param rows: the columns `inputs.columns`: user_id, item_id, time_ms and those that features are made of.
+        :raises DataError: a missing value under policy "reject", an infinite one, scores that cannot be used.
+        :raises ConfigError: a column is missing.
+        """
+        for name in inputs.columns:
+            if name not in rows.columns:
+                raise ConfigError(f"column {name!r} is missing from the rows (found: {', '.join(rows.columns)})")
+        encoded = inputs.encode(rows)
+        return self.answers(make_batch(encoded, inputs.names, encoded.rows, self.manifest.max_segments))
 
     def predictor(self, dataset: DatasetFolder, splits: Sequence[Split], scores: ScoreTable | None = None) -> Predictor:
-        """`source`, and this ranker to answer it.
+        """All rows of `splits`, labelled or not, and this ranker to answer them.
 
-        :raises DataError: as `source`, or scores that must not be used for these rows.
+        :raises ConfigError: as `inputs`.
+        :raises DataError: as `inputs`, scores that must not be used for these rows, or no such row.
         """
         check_scores(scores, dataset, splits)
-        source = self.source(dataset, splits, scores)
+        made = self.inputs(dataset, scores)
+        source = ImpressionSource(
+            dataset, made.encoder, splits, rates=made.rates, scores=made.scores, with_segments=made.with_segments
+        )
         return Predictor(source, self.answers, self.manifest.outputs, self.manifest.max_segments)
 
     def answers(self, batch: RankingBatch) -> npt.NDArray[np.float64]:
@@ -101,6 +115,7 @@ class ExportedRanker:
         moved = batch.to(self.device)
         if not moved.rows:
             return moved.dense.new_zeros((0, len(self.manifest.outputs))[: 1 + (len(self.manifest.outputs) > 1)])
+        moved = replace(moved, sparse=self.managed(moved.sparse))
         inputs = program_inputs(self.embedding(moved), moved)
         events = self.manifest.events
         return self.program(inputs if events is None else padded(inputs, events))
@@ -127,13 +142,18 @@ def _inputs_of(manifest: ExportManifest, folder: Path) -> RankerInputs:
 def _tables_of(file: Path) -> dict[str, dict[str, Tensor]]:
     """By table: its stored tensors."""
     tables: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in _tensors_of(file).items():
+        table, part = key.rsplit(".", 1)
+        tables.setdefault(table, {})[part] = tensor
+    return tables
+
+
+def _tensors_of(file: Path) -> dict[str, Tensor]:
     try:
-        for key, tensor in load_file(file).items():
-            table, part = key.rsplit(".", 1)
-            tables.setdefault(table, {})[part] = tensor
+        tensors: dict[str, Tensor] = load_file(file)
     except (OSError, SafetensorError, ValueError) as error:
         raise DataError(file, "cannot be read", found=str(error), fix="export the run again") from None
-    return tables
+    return tensors
 
 
 def _program_of(folder: Path, manifest: ExportManifest, device: torch.device, compiled: bool | None) -> Program:

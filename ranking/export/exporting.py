@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -18,10 +18,21 @@ from torch import nn
 
 from ranking.batching import RankingBatch
 from ranking.export.compilation import compile_program
-from ranking.export.dense_part import described, export_dense, ranker_of, save_program
+from ranking.export.dense_part import dense_module, described, export_dense, ranker_of, save_program
 from ranking.export.exported import ExportedRanker
+from ranking.export.frozen_rows import FrozenRows
 from ranking.export.made_batch import made_batch
-from ranking.export.manifest import FEATURES, LABEL, LABEL_RATES, PARITY, PROGRAM, TABLES, ExportManifest, ScoreInput
+from ranking.export.manifest import (
+    FEATURES,
+    LABEL,
+    LABEL_RATES,
+    MANAGED,
+    PARITY,
+    PROGRAM,
+    TABLES,
+    ExportManifest,
+    ScoreInput,
+)
 from ranking.export.parity import Parity, measured_parity
 from ranking.export.program_inputs import program_inputs
 from ranking.export.tables import Quantise, stored_table
@@ -79,8 +90,11 @@ def _write(opened: OpenedRun, module: nn.Module, folder: Path, config: ExportCon
     run, scores, segments = opened.run, opened.data.scores, weighted(opened.config.scores)
     _copy_features(run.path, folder)
     _save_tables(module, folder / TABLES, config.quantise)
-    example = _example(opened, module)
-    program = export_dense(module, example, opened.config.scores.max_segments)
+    managed = FrozenRows.of(module)
+    if managed.spaces:
+        save_file(managed.tensors(), folder / MANAGED)
+    example = _example(opened, module, managed)
+    program = export_dense(dense_module(module), example, opened.config.scores.max_segments)
     compiled = None if config.compile_for is None else compile_program(program, folder, config.compile_for)
     taken = described(program, example)
     save_program(program, folder / PROGRAM)
@@ -100,6 +114,7 @@ def _write(opened: OpenedRun, module: nn.Module, folder: Path, config: ExportCon
         dense_names=tuple(opened.dense_names),
         columns=_columns(opened),
         program_inputs=taken,
+        managed=tuple(managed.spaces),
         rates=opened.data.rates is not None,
         scores=None
         if scores is None
@@ -168,9 +183,10 @@ def _made_batch(opened: OpenedRun, rows: int, seed: int, events: int | None = No
     )
 
 
-def _example(opened: OpenedRun, module: nn.Module) -> dict[str, torch.Tensor]:
+def _example(opened: OpenedRun, module: nn.Module, managed: FrozenRows) -> dict[str, torch.Tensor]:
     """Program inputs with the longest histories."""
     batch = _made_batch(opened, _EXAMPLE_ROWS, seed=0, events=opened.data.features.spec.history.length or 0)
+    batch = replace(batch, sparse=managed(batch.sparse))
     with torch.no_grad():
         return program_inputs(ranker_of(module).lookup(batch), batch)
 

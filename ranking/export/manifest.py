@@ -11,6 +11,7 @@ from segrec.records import DataError, check_folder, folder_hashes
 
 MANIFEST = "manifest.json"
 TABLES, PROGRAM, PARITY, FEATURES = "tables.safetensors", "dense.pt2", "parity.json", "features"
+MANAGED = "managed.safetensors"
 LABEL, LABEL_RATES = "label.yaml", "label_rates.safetensors"
 _FIX = "export the run again with `segrec export`"
 
@@ -72,6 +73,8 @@ class ExportManifest(_Part):
     columns: dict[str, tuple[str, ...]]
     "Raw columns that features are made of, by side: impression, user, item."
     program_inputs: tuple[ProgramInput, ...]
+    managed: tuple[str, ...] = ()
+    "Features whose ids came and went in training; their rows are those at its end."
     rates: bool = False
     "Whether lagged rates of ids are among the dense columns."
     scores: ScoreInput | None = None
