@@ -71,6 +71,8 @@ def test_two_processes_learn_measure_and_predict_as_one(uneven_log, program, tmp
     assert weights.keys() == shared.keys()
     for name, weight in weights.items():
         assert (weight - shared[name]).abs().max() < 1e-4, name
+    admitted, evicted = weights["ids.spaces.00_user_id.state"][2:].tolist()
+    assert admitted > evicted > 0
 
     alone = predict(one / "run", uneven_log, "valid")
     for number in range(2):  # each process has the whole, though only one had rows
