@@ -25,7 +25,7 @@ def rank(
         str,
         typer.Argument(
             metavar="RANKER",
-            help="adagin, dcn_mix, dcn_v2, deep_fm, difm, final_mlp, logistic_regression, wide_deep, "
+            help="adagin, can, dcn_mix, dcn_v2, deep_fm, dien, difm, din, final_mlp, logistic_regression, wide_deep, "
             "or an installed one",
         ),
     ],

@@ -1,9 +1,13 @@
 """`segrec rank` on the command line: what it prints, leaves and refuses."""
 
+from typing import get_type_hints
+
 import pytest
 from typer.testing import CliRunner
 
 from ranking.cli import build_app, main
+from ranking.commands import rank
+from ranking.rankers import RANKERS
 from segrec.records import RunFolder
 
 
@@ -22,6 +26,12 @@ def refused(tmp_path, monkeypatch, capsys):
         return line
 
     return run
+
+
+def test_help_names_every_ranker():
+    """Written out there, because a registry would bring torch with it."""
+    help_of = get_type_hints(rank.rank, include_extras=True)["ranker"].__metadata__[0].help
+    assert help_of == f"{', '.join(sorted(RANKERS))}, or an installed one"
 
 
 FAST = ["--set", "epochs=1", "--set", "device=cpu", "--set", "embedding_dim=4"]
