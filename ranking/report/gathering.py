@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from ranking.id_report import FILE as ID_REPORT
 from segrec.encoders import find_encoder
 from segrec.records import (
     DataError,
@@ -121,7 +122,7 @@ def _named(run: RunRecord) -> RunRecord:
 
 def _metric_rows(folder: Path) -> Iterator[MetricRow]:
     for file in sorted(folder.glob("*.json")):
-        if file.name != "run.json" and _holds_rows(file):
+        if file.name not in ("run.json", ID_REPORT) and _holds_rows(file):
             yield from read_metric_rows(file)
 
 

@@ -70,6 +70,19 @@ def click_log(tmp_path_factory: pytest.TempPathFactory) -> DatasetFolder:
     )  # fmt: skip
 
 
+@pytest.fixture(scope="session")
+def several_labels_log(click_log: DatasetFolder, tmp_path_factory: pytest.TempPathFactory) -> DatasetFolder:
+    """`click_log` with a second flag, long_view, which is unknown in every fifth row."""
+    rows = click_log.interactions().collect()
+    long_view = (pl.col("watch_ms") > 0.5 * pl.col("duration_ms")).cast(pl.Int8)
+    unknown = pl.int_range(pl.len()) % 5 == 0
+    log = rows.drop("day", strict=False).with_columns(long_view=pl.when(~unknown).then(long_view))
+    return write_small_dataset(
+        tmp_path_factory.mktemp("logs") / "several", log, click_log.users(), click_log.items(),
+        flags=["is_click", "long_view"], context=["tab"],
+    )  # fmt: skip
+
+
 def write_small_dataset(
     folder: Path,
     interactions: pl.DataFrame,
