@@ -44,7 +44,7 @@ from segrec.fitting.free_memory import free_memory
 from segrec.fitting.progress import Progress
 from segrec.fitting.random_state import restore_random_state
 from segrec.records import ConfigError, DataError
-from segrec.tables.processes import all_agree, barrier, everywhere, rank, world_size
+from segrec.tables.processes import all_agree, barrier, everywhere, gathered, rank, world_size
 from segrec.tables.state import fused_state, live_state
 
 _log = logging.getLogger(__name__)
@@ -247,17 +247,8 @@ class Checkpoints:
         stored = {key: meta for key, meta in metadata.items() if isinstance(meta, TensorStorageMetadata)}
         wanted = self._tensors(tables=optimizer)
         wanted = {key: value for key, value in wanted.items() if not key.startswith(_OPTIMIZER)}
-        saved = {key for key in stored if key.startswith((_MODULE, _TABLES) if optimizer else _MODULE)}
-        different = sorted(wanted.keys() ^ saved)
-        if different:
-            side = "this model lacks" if different[0] in saved else "only this model has"
-            raise DataError(path, f"is a checkpoint of another model: {side} {different[0]!r}", fix="use another --out")
-        for key, value in wanted.items():
-            if stored[key].size != _size(value):
-                raise DataError(
-                    path, f"is a checkpoint of another model: {key!r} has another shape", found=tuple(stored[key].size),
-                    expected=tuple(_size(value)), fix="use another --out",
-                )  # fmt: skip
+        kinds = (_MODULE, _TABLES) if optimizer else _MODULE
+        _check_same_model(path, wanted, {key: meta.size for key, meta in stored.items() if key.startswith(kinds)})
         states = {
             key: torch.empty(meta.size, dtype=meta.properties.dtype)
             for key, meta in stored.items()
@@ -301,6 +292,26 @@ def _completed(settings: dict[str, Any], config: type[FitConfig]) -> dict[str, A
         return config.model_validate(settings).model_dump(mode="json")
     except ValidationError:
         return settings
+
+
+def _check_same_model(path: Path, wanted: Mapping[str, Any], saved: Mapping[str, torch.Size]) -> None:
+    """Compares names and shapes of all processes together: a table's optimizer is only where its shards are.
+
+    :raises DataError: the first that differs, on all processes.
+    """
+    here: dict[str, torch.Size] = {}
+    for sizes in gathered({key: _size(value) for key, value in wanted.items()}):
+        here |= sizes
+    different = sorted(here.keys() ^ saved.keys())
+    if different:
+        side = "this model lacks" if different[0] in saved else "only this model has"
+        raise DataError(path, f"is a checkpoint of another model: {side} {different[0]!r}", fix="use another --out")
+    for key, size in here.items():
+        if saved[key] != size:
+            raise DataError(
+                path, f"is a checkpoint of another model: {key!r} has another shape", found=tuple(saved[key]),
+                expected=tuple(size), fix="use another --out",
+            )  # fmt: skip
 
 
 def _size(value: Any) -> torch.Size:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import time
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -81,3 +81,12 @@ def everywhere(value: T) -> T:
     shared = [value]
     dist.broadcast_object_list(shared, src=0)
     return shared[0]
+
+
+def gathered(value: T) -> list[T]:
+    """The `value`s of all processes, in their order; all must call."""
+    if world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return values
