@@ -21,7 +21,7 @@ from segrec.tables import rank
 SETTINGS = {
     "device": "cpu", "epochs": 2, "embedding_dim": 4, "dropout": 0, "patience": "null", "validations_per_epoch": 4,
     "features.history.length": 3, "table_learning_rate": 0.2, "profile_steps": 2,
-    "tables": "{user_id: {ids: managed, rows: 40, evict_every: 2}, author_id: {ids: hash, rows: 8}}",
+    "tables": "{user_id: {ids: managed, rows: 30, evict_every: 1}, author_id: {ids: hash, rows: 8}}",
 }  # fmt: skip
 
 
