@@ -70,8 +70,10 @@ class RankingBatch(Pipelineable):  # type: ignore[misc]
 
 
 def make_batch(rows: EncodedRows, names: tuple[str, ...], global_rows: int, max_segments: int) -> RankingBatch:
-    """A batch of `rows`; `names` = ids, then bags, in the order of the codes, then sequences."""
-    count = rows.rows
+    """A batch of `rows`; `names` = ids, then bags, in the order of the codes, then sequences.
+
+    Without rows, `sparse` holds one row without ids, because TorchRec's sequences cannot be looked up for none.
+    """
     bags = [rows.bag(name) for name in names[len(rows.ids) :]]
     past = [bag for name, bag in zip(names[len(rows.ids) :], bags, strict=True) if name not in rows.bags]
     values = np.concatenate([rows.ids.reshape(-1), *(bag[0] for bag in bags)])
@@ -79,8 +81,8 @@ def make_batch(rows: EncodedRows, names: tuple[str, ...], global_rows: int, max_
     sparse = KeyedJaggedTensor(
         keys=list(names),
         values=torch.from_numpy(values.astype(np.int64)),
-        lengths=torch.from_numpy(lengths.astype(np.int32)),
-        stride=count,
+        lengths=torch.from_numpy(lengths.astype(np.int32)) if rows.rows else torch.zeros(len(names), dtype=torch.int32),
+        stride=max(rows.rows, 1),
     )
     scores, segments = _padded_scores(rows, max_segments)
     return RankingBatch(

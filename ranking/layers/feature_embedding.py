@@ -106,15 +106,17 @@ class FeatureEmbedding(nn.Module):
         self._single = {sequence.id_feature for sequence in inputs.sequences}
 
     def forward(self, batch: RankingBatch) -> Embedded:
-        """A batch -> its embedded rows and histories."""
+        """A batch -> its embedded rows and histories; the row without ids of a batch without rows is cut off."""
+        rows = batch.dense.shape[0]
         pooled = None if self.tables is None else self.tables(batch.sparse)
         if self.events is None:
-            row = KeyedTensor.regroup([pooled], [self.features])[0]
+            row = KeyedTensor.regroup([pooled], [self.features])[0][:rows]
             return Embedded(torch.cat([row, batch.dense], dim=1), None)
         found: dict[str, JaggedTensor] = self.events(batch.sparse)
-        parts = [found[name].values() if name in self._single else pooled[name] for name in self.features]  # type: ignore[index]
+        parts = [found[name].values() if name in self._single else pooled[name][:rows] for name in self.features]  # type: ignore[index]
         target = torch.cat([found[sequence.id_feature].values() for sequence in self.sequences], dim=1)
-        histories = self._histories(target, found, batch.longest)
+        past, valid = self._past(found, batch.longest)
+        histories = Histories(target, past[:rows], valid[:rows])
         return Embedded(torch.cat([*parts, batch.dense], dim=1), histories, self._own_of(batch, histories))
 
     def look_ups(self, batch: RankingBatch) -> list[Any]:
@@ -126,20 +128,22 @@ class FeatureEmbedding(nn.Module):
         found: list[Tensor] = []
         if self.own_tables is not None:
             pooled = self.own_tables(batch.sparse)
-            found.extend(pooled[name] for name in self._own_features[0])
+            found.extend(pooled[name][: batch.dense.shape[0]] for name in self._own_features[0])
         if self.own_events is not None:
             jagged, longest = self.own_events(batch.sparse), histories.past.shape[1]
-            found.extend(jagged[name].to_padded_dense(longest) for name in self._own_features[1])
+            padded = (jagged[name].to_padded_dense(longest) for name in self._own_features[1])
+            found.extend(events[: batch.dense.shape[0]] for events in padded)
         return tuple(found)
 
-    def _histories(self, target: Tensor, found: dict[str, JaggedTensor], longest: int | None) -> Histories:
+    def _past(self, found: dict[str, JaggedTensor], longest: int | None) -> tuple[Tensor, Tensor]:
+        """(B, T, C), (B, T)"""
         lengths = found[self.sequences[0].name].lengths()
         if longest is None:
             longest = int(lengths.max()) if len(lengths) else 0
         longest = max(longest, 1)
         valid = torch.arange(longest, device=lengths.device)[None] < lengths[:, None]
         padded = [found[sequence.name].to_padded_dense(longest) for sequence in self.sequences]
-        return Histories(target, torch.cat(padded, dim=2), valid)
+        return torch.cat(padded, dim=2), valid
 
 
 def one_table_each(names: Sequence[str], rows: Sequence[int], template: TableSpec) -> tuple[TableSpec, ...]:

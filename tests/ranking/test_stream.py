@@ -120,7 +120,7 @@ def test_processes_may_change_between_two_batches():
 def test_a_process_whose_lanes_are_used_up_has_batches_without_rows():
     last = stream([5], lanes=2, rank=1, world_size=2)  # the only piece lies in lane 0
     assert [(batch.rows, batch.global_rows) for batch in last.epoch(0)] == [(0, 4), (0, 1)]
-    assert last.empty_batch().sparse.lengths().tolist() == []
+    assert set(last.empty_batch().sparse.lengths().tolist()) == {0}
 
 
 def test_order_follows_seed_and_epoch():
