@@ -176,6 +176,11 @@ def test_segments_are_weighted_on_it(name, enter):
     model, rows = SegmentWeighting(scores, backbone), rows_of(4)
     batch = batch_of(rows)
     batch.scores, batch.segments = torch.randn(4, 4), torch.tensor([1, 4, 2, 3])
+    stirred(model).eval()
+    exact = model(batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = model(batch)
+    assert (rough - exact).abs().max() < 0.05 * max(1.0, exact.abs().max().item())
     logits = model.train()(batch)
     (logits.sum() + (0.0 if backbone.auxiliary is None else backbone.auxiliary)).backward()
     assert torch.isfinite(logits).all()
