@@ -8,20 +8,36 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import resource
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torchrec import KeyedJaggedTensor
 
 from segrec.fitting import ArrayStream, FitConfig, FitResult, Fittable, checkpoints, fit, global_mean
-from segrec.tables import TableSpec, bags, distribute, fused_state, rank, sequences, whole_state, world_size
+from segrec.fitting.warm_rows import NEW, fill_rows
+from segrec.records import DataError
+from segrec.tables import (
+    TableSpec,
+    bags,
+    distribute,
+    fused_state,
+    live_state,
+    rank,
+    sequences,
+    whole_state,
+    world_size,
+)
+from segrec.tables.starting import table_weights
 
 ROWS, USERS, ITEMS = 300, 12, 20
 USER = TableSpec(name="user", rows=USERS, dim=4, features=("user",), learning_rate=0.3)
@@ -99,13 +115,18 @@ def _kill() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def columns() -> tuple[Tensor, Tensor]:
+    """Users and items of all rows."""
+    rng = np.random.default_rng(0)
+    return torch.from_numpy(rng.integers(0, USERS, ROWS)), torch.from_numpy(rng.integers(0, ITEMS, ROWS))
+
+
 def build(*, tables: bool, dropout: float = 0.2) -> tuple[Fittable[Tensor], nn.Module]:
     torch.manual_seed(3)
     module: nn.Module = TableClicks() if tables else PlainClicks()
     module.get_submodule("dropout").p = dropout
     module = distribute(module, SPECS, seed=7) if tables else module
-    rng = np.random.default_rng(0)
-    users, items = torch.from_numpy(rng.integers(0, USERS, ROWS)), torch.from_numpy(rng.integers(0, ITEMS, ROWS))
+    users, items = columns()
     clicks = ((users + items) % 3 == 0).float()
 
     def loss(rows: Tensor) -> Tensor:
@@ -158,12 +179,48 @@ def _killed_again_and_again(folder: Path, seed: int) -> None:
 
 
 def _two_processes(folder: Path) -> None:
+    """All that two processes must do together, in one start of them; process 0 keeps what the test looks at."""
     fittable, module = build(tables=True, dropout=0.0)
-    start = whole_state(module)
+    seen: dict[str, Any] = {"start": whole_state(module)}
     result = fit(fittable, RecordingStream(), CONFIG, folder)
-    end = whole_state(module)
+    seen |= {"end": whole_state(module), "losses": [entry.loss for entry in result.history]}
+    fittable, module = build(tables=True, dropout=0.0)
+    fit(fittable, RecordingStream(), BACKGROUND.model_copy(update={"epochs": 2}), folder / "resharded")
+    seen |= {"filled": _filled(module), "refused": _refused(module, folder / "full")}
     if rank() == 0:
-        torch.save({"start": start, "end": end, "losses": [entry.loss for entry in result.history]}, folder / "seen.pt")
+        torch.save(seen, folder / "seen.pt")
+
+
+def _filled(module: nn.Module) -> dict[str, Tensor]:
+    """Tables whose row r is 100 r + column, but for row 3, which is new."""
+    origin = np.arange(ITEMS)
+    origin[3] = NEW
+    for spec in SPECS:
+        target = table_weights(live_state(module))[spec.name]
+        older = 100.0 * torch.arange(spec.rows)[:, None] + torch.arange(spec.dim)
+        fill_rows(target, lambda start, end, older=older: older[start:end], origin[: spec.rows])
+    return whole_state(module)
+
+
+def _refused(module: nn.Module, folder: Path) -> list[str]:
+    """What each process says when only the last one's disk is full, of a write now and of one in the background."""
+    told = []
+    for background in (False, True):
+        kept = checkpoints.Checkpoints(folder, module, None, background=background)
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        if rank() == world_size() - 1:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+        try:
+            kept.save(checkpoints.Progress(step=1))
+            for step in range(1, 1000):
+                kept.check(step, 3)  # all notice it at the same step
+                time.sleep(0.001)
+        except DataError as error:
+            told.append(str(error))
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    everyone: list[Any] = [None] * world_size()
+    dist.all_gather_object(everyone, told)
+    return [line for lines in everyone for line in lines]
 
 
 if __name__ == "__main__":

@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
+
+from segrec.fitting import Checkpoints
 
 PROGRAM = Path(__file__).with_name("click_program.py")
 
@@ -81,23 +83,87 @@ def test_a_finished_run_started_again_trains_no_step(tmp_path: Path, click_progr
     check_same(weights, again)
 
 
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory: pytest.TempPathFactory, click_program: ModuleType) -> Path:
+    """The folder of all that `_two_processes` does; resharded/ was begun by one process."""
+    folder = tmp_path_factory.mktemp("two")
+    fittable, _ = click_program.build(tables=True, dropout=0.0)
+    begun = click_program.BACKGROUND.model_copy(update={"epochs": 1})
+    click_program.fit(fittable, click_program.RecordingStream(), begun, folder / "resharded")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run([*launch, str(PROGRAM), str(folder), "--two"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def one_process(tmp_path_factory: pytest.TempPathFactory, click_program: ModuleType) -> SimpleNamespace:
+    fittable, module = click_program.build(tables=True, dropout=0.0)
+    start = click_program.whole_state(module)
+    folder = tmp_path_factory.mktemp("one")
+    result = click_program.fit(fittable, click_program.RecordingStream(), click_program.CONFIG, folder)
+    return SimpleNamespace(
+        start=start,
+        result=result,
+        end=click_program.whole_state(module),
+        predictions=predictions(click_program, module),
+    )
+
+
+def predictions(click_program: ModuleType, module: torch.nn.Module) -> torch.Tensor:
+    with torch.no_grad():
+        return torch.sigmoid(module.eval()(*click_program.columns()))
+
+
 @pytest.mark.slow
 def test_two_processes_start_and_learn_as_one_and_their_checkpoint_loads_in_one(
-    tmp_path: Path, click_program: ModuleType
+    two_processes: Path, one_process: SimpleNamespace, click_program: ModuleType
 ) -> None:
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*launch, str(PROGRAM), str(tmp_path / "two"), "--two"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    two = torch.load(tmp_path / "two" / "seen.pt", weights_only=True)
-    fittable, module = click_program.build(tables=True, dropout=0.0)
-    check_same(two["start"], click_program.whole_state(module))
-    one = click_program.fit(fittable, click_program.RecordingStream(), click_program.CONFIG, tmp_path / "one")
-    assert two["losses"] == pytest.approx([entry.loss for entry in one.history], abs=1e-5)
-    for name, value in click_program.whole_state(module).items():
+    two = torch.load(two_processes / "seen.pt", weights_only=True)
+    check_same(two["start"], one_process.start)
+    assert two["losses"] == pytest.approx([entry.loss for entry in one_process.result.history], abs=1e-5)
+    for name, value in one_process.end.items():
         torch.testing.assert_close(two["end"][name], value, atol=1e-5, rtol=1e-5)
     # the two processes' checkpoint, opened by one
     fittable, module = click_program.build(tables=True, dropout=0.0)
-    click_program.fit(fittable, click_program.RecordingStream(), click_program.CONFIG, tmp_path / "two")
+    click_program.fit(fittable, click_program.RecordingStream(), click_program.CONFIG, two_processes)
     check_same(two["end"], click_program.whole_state(module))
+
+
+@pytest.mark.slow
+def test_one_process_then_two_then_one_predict_as_one_throughout(
+    two_processes: Path, one_process: SimpleNamespace, click_program: ModuleType
+) -> None:
+    folder = two_processes / "resharded"
+    assert len(list((folder / "checkpoints/step_00000020").glob("*.distcp"))) == 2  # written by two
+    fittable, module = click_program.build(tables=True, dropout=0.0)
+    restored = Checkpoints(folder / "checkpoints", module, fittable.optimizer).restore_newest()
+    assert restored is not None
+    assert (restored.step, restored.epoch) == (20, 1)
+    stream = click_program.RecordingStream()
+    fittable, module = click_program.build(tables=True, dropout=0.0)
+    result = click_program.fit(fittable, stream, click_program.BACKGROUND, folder)
+    assert len(stream.given) == 10
+    assert [entry.loss for entry in result.history] == pytest.approx(
+        [entry.loss for entry in one_process.result.history], abs=1e-6
+    )
+    torch.testing.assert_close(predictions(click_program, module), one_process.predictions, atol=1e-6, rtol=0)
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_for_one_process_is_told_by_both(two_processes: Path) -> None:
+    told = torch.load(two_processes / "seen.pt", weights_only=True)["refused"]
+    assert len(told) == 4  # two processes, a write now and one in the background
+    assert all("step_00000001: cannot be written (found: " in line for line in told)
+    assert not list((two_processes / "full").glob("*"))
+
+
+@pytest.mark.slow
+def test_older_rows_reach_the_shards_of_each_process(two_processes: Path) -> None:
+    seen = torch.load(two_processes / "seen.pt", weights_only=True)
+    for name, value in seen["filled"].items():
+        if "embedding" in name:
+            expected = 100.0 * torch.arange(len(value))[:, None] + torch.arange(4)
+            assert torch.equal(value[:3], expected[:3]), name
+            assert torch.equal(value[4:], expected[4:]), name
+            assert float(value[3].abs().max()) < 10, name
