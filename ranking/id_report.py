@@ -18,9 +18,10 @@ from ranking.feature_encoding import FittedFeatures
 from ranking.feature_spec import BagFeature, IdFeature
 from ranking.raw_ids import raw_ids
 from segrec.records import DatasetFolder, Split
-from segrec.tables import IdCodes, Vocabulary
+from segrec.tables import MISSING, IdCodes, Vocabulary
 from segrec.tables.id_codes import IdKind, RawKeys
 from segrec.tables.managed_ids import ManagedIds
+from segrec.tables.vocabulary import FIRST_KNOWN
 
 FILE = "id_report.json"
 
@@ -132,8 +133,10 @@ def _counted(
 def _rows_of(
     name: str, codes: npt.NDArray[np.int64], kind: IdCodes | None, managed: ManagedIds | None
 ) -> npt.NDArray[np.int64]:
-    if not isinstance(kind, RawKeys) or managed is None:
+    if not isinstance(kind, RawKeys):
         return codes
+    if managed is None:  # they lie sharded inside TorchRec's tables: only missing ones can be told
+        return np.where(codes == kind.missing, MISSING, FIRST_KNOWN)
     rows: npt.NDArray[np.int64] = managed.rows_of(name, torch.from_numpy(codes)).cpu().numpy()
     return rows
 

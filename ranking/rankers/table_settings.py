@@ -35,15 +35,17 @@ class TableOverride(IdSettings):
     cache_share: Annotated[float, Field(gt=0, le=1)] | None = None
     sharding: tuple[ShardingKind, ...] | None = None
 
-    def applied_to(self, table: TableSpec) -> TableSpec:
-        """`table` with what is special."""
+    def applied_to(self, table: TableSpec, device_type: str = "cpu") -> TableSpec:
+        """`table` with what is special; on CUDA TorchRec manages ids where the rows lie."""
         fields = ("dim", "dtype", "optimizer", "learning_rate", "eps", "weight_decay", "init_std", "init_uniform")
         given = {name: getattr(self, name) for name in (*fields, "memory", "cache_share", "sharding")}
         chosen = {name: value for name, value in given.items() if value is not None}
         if self.init_uniform is not None and self.init_std is None:
             chosen["init_std"] = None
         if self.ids == "managed":
-            chosen["managed"] = ManagedRows(eviction=self.eviction, every=self.evict_every)
+            chosen["managed"] = ManagedRows(
+                eviction=self.eviction, every=self.evict_every, sharded=device_type == "cuda"
+            )
         return TableSpec.checked({**table.model_dump(), **chosen})
 
     @property

@@ -57,9 +57,10 @@ def build_ranker(
     names = [*(feature.name for feature in fitted.spec.ids), *(feature.name for feature in fitted.spec.bags)]
     wrap = weighted(config.scores)
     tables = one_table_each(names, [fitted.rows_of(feature) for feature in names], config.table_template())
+    device_type = config.torch_device().type
     inputs = RankerInputs(
         tables=tuple(
-            config.tables[name].applied_to(table) if name in config.tables else table
+            config.tables[name].applied_to(table, device_type) if name in config.tables else table
             for name, table in zip(names, tables, strict=True)
         ),
         features=tuple(names),
@@ -79,6 +80,6 @@ def build_ranker(
         module: nn.Module = SegmentWeighting(config.scores, ranker) if wrap else ranker
     with torch.no_grad():
         ranker.head.bias.copy_(torch.logit(torch.tensor([task.start for task in tasks])))
-    if any(table.managed is not None for table in ranker.specs):
+    if any(table.managed is not None and not table.managed.sharded for table in ranker.specs):
         module = ManagedRanker(module, ranker.specs)
     return RankerModel(module, ranker.specs)

@@ -24,7 +24,7 @@ from segrec.tables.vocabulary import FIRST_KNOWN, MISSING, UNSEEN
 
 _PENDING = 65_536
 "Ids that may wait for their round; more than that begin one early."
-_POLICIES: dict[str, Callable[[], MCHEvictionPolicy]] = {"lfu": LFU_EvictionPolicy, "lru": LRU_EvictionPolicy}
+POLICIES: dict[str, Callable[[], MCHEvictionPolicy]] = {"lfu": LFU_EvictionPolicy, "lru": LRU_EvictionPolicy}
 
 Reset = Callable[[tuple[str, ...], Tensor, int], None]
 "Called with table names, the rows that changed hands, and a number that differs at every call."
@@ -108,7 +108,7 @@ class _IdSpace(nn.Module):
         self.slots = MCHManagedCollisionModule(
             zch_size=rows - 1,
             device=torch.device("cpu"),
-            eviction_policy=_POLICIES[settings.eviction](),
+            eviction_policy=POLICIES[settings.eviction](),
             eviction_interval=1,
         )
         self.slots._init_history_buffers({"id": _jagged(torch.empty(_PENDING, dtype=torch.int64))})
@@ -169,7 +169,7 @@ def _groups(specs: Sequence[TableSpec]) -> list[tuple[tuple[str, ...], tuple[str
     """(features, tables, rows, settings) of each id space: tables that share a feature share the rows of its ids."""
     groups: list[list[TableSpec]] = []
     for spec in specs:
-        if spec.managed is None:
+        if spec.managed is None or spec.managed.sharded:
             continue
         met = [group for group in groups if any(set(spec.features) & set(other.features) for other in group)]
         joined = [*(other for group in met for other in group), spec]

@@ -14,6 +14,8 @@ from torch import nn
 from torchrec.distributed.comm import get_local_size
 from torchrec.distributed.embedding import EmbeddingCollectionSharder
 from torchrec.distributed.embeddingbag import EmbeddingBagCollectionSharder
+from torchrec.distributed.mc_embedding import ManagedCollisionEmbeddingCollectionSharder
+from torchrec.distributed.mc_embeddingbag import ManagedCollisionEmbeddingBagCollectionSharder
 from torchrec.distributed.planner import EmbeddingShardingPlanner, ParameterConstraints, Topology
 from torchrec.distributed.planner.storage_reservations import FixedPercentageStorageReservation
 from torchrec.distributed.planner.types import PlannerError, PlannerErrorType, Stats
@@ -33,8 +35,13 @@ _CPU_BAG_KINDS = ("table_wise", "column_wise", "table_column_wise")
 
 
 def sharders() -> list[Any]:
-    """Of the two kinds of collections that `segrec.tables` makes."""
-    return [EmbeddingBagCollectionSharder(), EmbeddingCollectionSharder()]
+    """Of the kinds of collections that `segrec.tables` makes."""
+    return [
+        EmbeddingBagCollectionSharder(),
+        EmbeddingCollectionSharder(),
+        ManagedCollisionEmbeddingBagCollectionSharder(),
+        ManagedCollisionEmbeddingCollectionSharder(),
+    ]
 
 
 def plan_tables(
@@ -128,10 +135,16 @@ def _constraints(spec: TableSpec, sharding: ShardingConfig, topology: Topology) 
         kinds = [kind for kind in kinds if kind in _CPU_BAG_KINDS]
     memory = sharding.memory if spec.memory is None else (spec.memory,)
     return ParameterConstraints(
-        sharding_types=["table_wise"] if topology.world_size == 1 else kinds or None,
+        sharding_types=_kinds(spec, kinds, topology.world_size),
         compute_kernels=[KERNELS[kind] for kind in memory],
         cache_params=CacheParams(load_factor=spec.cache_share) if "uvm_caching" in memory else None,
     )
+
+
+def _kinds(spec: TableSpec, kinds: Sequence[str], processes: int) -> list[str] | None:
+    if spec.managed is not None and spec.managed.sharded:
+        return ["row_wise"]  # the only way that TorchRec cuts managed ids
+    return ["table_wise"] if processes == 1 else list(kinds) or None
 
 
 def _topology(sharding: ShardingConfig, device: torch.device, world: int, local: int) -> Topology:

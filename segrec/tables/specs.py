@@ -29,6 +29,8 @@ class ManagedRows(Config):
     "Which ids lose their rows to new ones: the least often (lfu) or least recently seen."
     every: PositiveInt = 8
     "Steps between two rounds in which new ids get rows; sorting the rows costs more than a step of a large table."
+    sharded: bool = False
+    "CUDA: TorchRec manages the ids where the rows lie (`sharded_managed_ids`); else `ManagedIds` does, in front."
 
 
 class TableSpec(Config):
@@ -75,6 +77,11 @@ class TableSpec(Config):
         return self
 
     @property
+    def start_std(self) -> float:
+        """Deviation of rows that start normal."""
+        return 0.01 if self.init_std is None else self.init_std
+
+    @property
     def bytes(self) -> int:
         """Memory of the whole table with its optimizer's state."""
         of_row = 4 if self.optimizer == "rowwise_adagrad" else 0
@@ -115,6 +122,7 @@ def check_supported(specs: Sequence[TableSpec], device_type: str) -> None:
         for field, value, instead in (
             ("dtype", spec.dtype if spec.dtype in ("bf16", "int8") else None, "fp32 or fp16"),
             ("memory", None if spec.memory == "device" else spec.memory, "device"),
+            ("managed.sharded", True if spec.managed is not None and spec.managed.sharded else None, "False"),
         ):
             if value is not None and device_type != "cuda":
                 raise ConfigError(

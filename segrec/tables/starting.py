@@ -13,7 +13,6 @@ from segrec.records import ConfigError
 from segrec.tables.specs import TableSpec
 
 _BLOCK_ROWS = 16_384
-_DEFAULT_STD = 0.01
 
 
 @torch.no_grad()
@@ -92,7 +91,7 @@ def _fill(rows: Tensor, spec: TableSpec, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     if spec.init_uniform is not None:
         return rows.uniform_(-spec.init_uniform, spec.init_uniform, generator=generator)
-    return rows.normal_(0.0, _DEFAULT_STD if spec.init_std is None else spec.init_std, generator=generator)
+    return rows.normal_(0.0, spec.start_std, generator=generator)
 
 
 def _seed_of(seed: int, table: str, draw: str) -> int:

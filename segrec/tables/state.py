@@ -55,8 +55,9 @@ def _whole(value: Any) -> Tensor:
         copied: Tensor = value.detach().to("cpu", copy=True)
         return copied
     whole = torch.zeros(value.size(), dtype=value.dtype)
-    for shard, (row, column) in local_shards(value):
-        whole[row : row + shard.shape[0], column : column + shard.shape[1]] = shard.cpu()
+    for shard, offsets in local_shards(value):
+        place = tuple(slice(start, start + size) for start, size in zip(offsets, shard.shape, strict=True))
+        whole[place] = shard.cpu()
     if world_size() > 1:
         dist.all_reduce(whole.view(torch.uint8))  # bytes: each belongs to one process, the others add zero
     return whole
