@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 
+import numpy as np
 import polars as pl
 import pytest
 from typer.testing import CliRunner
@@ -114,6 +117,40 @@ def test_histories_reach_the_batch(run, world):
     assert all(
         last[place] in {items[other].item() for other in range(place) if user[other] == user[place]} for place in last
     )
+
+
+def test_a_batch_without_rows_has_no_answers(run, world):
+    opened = OpenedRun.of(run)
+    nothing = opened.stream(world, ["valid"]).empty_batch()
+    assert opened.model().module(nothing).shape == (0,)
+
+
+@pytest.mark.slow
+def test_two_processes_read_histories_as_one(world, tmp_path):
+    """`can` has tables of its own besides; valid is one piece, so that one of the processes has no row there."""
+    settings = [*FAST, "--set", "activation=relu", "--set", "dropout=0"]  # dice normalises by each process's rows
+    line = ["rank", "can", str(world.path), "--label", "is_click", *settings, "--out"]
+    done(*line, tmp_path / "one")
+    together = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "ranking.cli",
+    ]
+    finished = subprocess.run(
+        [*together, *line, tmp_path / "two"], capture_output=True, text=True, check=False, timeout=240
+    )
+    assert finished.returncode == 0, finished.stderr[-2000:]
+    one, two = (
+        {row.metric: row.value for row in read_metric_rows(tmp_path / out / "metrics.json")} for out in ("one", "two")
+    )
+    assert one == pytest.approx(two, abs=1e-5)
+    alone, shared = (predict(tmp_path / out, world, "test")["prediction"].to_numpy() for out in ("one", "two"))
+    np.testing.assert_allclose(shared, alone, atol=1e-5)
 
 
 @pytest.mark.parametrize(
