@@ -80,7 +80,7 @@ def test_every_activation_of_a_perceptron():
 
 def test_two_processes_share_their_statistics():
     """Logits, gradients and running statistics of one DIN unit equal one process's, with uneven rows and with none."""
-    done = subprocess.run([sys.executable, TWO_PROCESSES], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, TWO_PROCESSES], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
 
 
