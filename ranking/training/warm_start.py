@@ -73,7 +73,8 @@ def warm_start(
             fill_rows(weights[spec.name], source.rows(spec), origin)
             if config.optimizer:
                 for name, state in _states_of(states, spec):
-                    fill_rows(state, source.state(spec, name, state), origin)
+                    shards = state.size()[0] // spec.rows  # sums of column shards lie one below the other
+                    fill_rows(state, source.state(spec, name, state), np.tile(origin, shards))
         elif named:
             raise DataError(source.run.path, f"table {found.table!r} cannot be taken: {found.left_out}", fix=_LEAVE_OUT)
         taken.append(found)
