@@ -4,10 +4,14 @@
 
 26 tables of width 16, batch 4,096, 2 full cross layers beside an MLP 256-128, one thread, the same random ids. Each
 contestant runs in a process of its own, one after another, `rounds` times: ratios are medians of ratios within a round.
-Ours is what `segrec rank dcn_v2` runs: `distribute`, `fit`'s loop, the loss and AdamW, timed between batches. Bare
+Ours is what `segrec rank dcn_v2` runs: `distribute`, `fit`'s loop, pipeline, loss, AdamW, timed between batches. Bare
 TorchRec is FusedEmbeddingBagCollection (row-wise Adagrad) and a plain loop over the same cross network and MLP. The
 peers run their trainer's step with its default optimizer and penalties (dense Adam: every row of every table moves at
 each step); TorchRec moves the touched rows alone.
+
+Where there is a CUDA device, ours also runs on it: 100 million rows of width 64, batch 65,536, in fp32, TF32 and bf16:
+samples a second, and the share of the device's memory bandwidth (as a copy on it reaches it) that the rows need which a
+step must read and write: read forward; read and written again by row-wise Adagrad, with 4 bytes of state each way.
 """
 
 from __future__ import annotations
@@ -39,45 +43,77 @@ BATCHES, WARM = 4, 3
 NAMES = tuple(f"c{number}" for number in range(TABLES))
 OURS, BARE = "segrec_dcn_v2", "torchrec_bare"
 
+CUDA_ROWS, CUDA_DIM, CUDA_BATCH, CUDA_STEPS = 100_000_000, 64, 65_536, 60
+CUDA_SETTINGS = {"fp32": {}, "tf32": {"tf32": True}, "bf16": {"precision": "bf16", "tf32": True}}
+
 Step = Callable[[int], object]
 
 
-def batches(rows: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(ids (TABLES, BATCH), labels (BATCH,)) of each batch; `rows` over all tables."""
+def batches(rows: int, size: int = BATCH) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(ids (TABLES, size), labels (size,)) of each batch; `rows` over all tables."""
     rng = np.random.default_rng(0)
     return [
-        (rng.integers(0, rows // TABLES, (TABLES, BATCH)), (rng.random(BATCH) < 0.3).astype(np.float32))
+        (rng.integers(0, rows // TABLES, (TABLES, size)), (rng.random(size) < 0.3).astype(np.float32))
         for _ in range(BATCHES)
     ]
 
 
-def ranking_batches(rows: int) -> list[Any]:
+def ranking_batches(rows: int, size: int = BATCH) -> list[Any]:
     """The same as RankingBatch."""
     from ranking.batching import make_batch
     from ranking.encoded_rows import EncodedRows
 
     return [
-        make_batch(EncodedRows(ids.astype(np.int32), {}, np.zeros((BATCH, 0), np.float32), labels), NAMES, BATCH, 1)
-        for ids, labels in batches(rows)
+        make_batch(EncodedRows(ids.astype(np.int32), {}, np.zeros((size, 0), np.float32), labels), NAMES, size, 1)
+        for ids, labels in batches(rows, size)
     ]
+
+
+def fitted_dcn_v2(rows: int, dim: int, device: str, **settings: Any) -> tuple[Any, Any]:
+    """Config and what `fit` takes: the module, optimizer and pipeline that `segrec rank dcn_v2` trains with."""
+    from torchrec.optim.optimizers import in_backward_optimizer_filter
+
+    from ranking.labels import FlagLabel
+    from ranking.layers import RankerInputs
+    from ranking.layers.feature_embedding import one_table_each
+    from ranking.rankers.dcn_v2 import DcnV2, DcnV2Config
+    from ranking.training.dense_speed import apply_speed_settings
+    from ranking.training.label_loss import LabelLoss
+    from ranking.training.trained_ranker import TrainedRanker
+    from segrec.fitting import Fittable
+    from segrec.fitting.stepping import PipelinedStep
+    from segrec.tables import distribute
+
+    config = DcnV2Config(
+        device=device, embedding_dim=dim, cross_layers=CROSS, mlp=MLP, dropout=0.0, epochs=1,
+        **{"batch_size": BATCH, **settings},
+    )  # fmt: skip
+    tables = one_table_each(NAMES, [rows // TABLES] * TABLES, config.table_template())
+    bf16_on = device if config.precision == "bf16" else None
+    loss = LabelLoss(FlagLabel(name="is_click", rate=0.3), config.tasks)
+    trained = TrainedRanker(DcnV2(config, RankerInputs(tables, NAMES, 0)), loss, bf16_on=bf16_on)
+    apply_speed_settings(trained, config, torch.device(device))
+    module = distribute(trained, tables, 0, device)
+    dense = [weight for _, weight in in_backward_optimizer_filter(module.named_parameters())]
+    optimizer = torch.optim.AdamW(dense, lr=1e-3)
+    step = PipelinedStep(module, optimizer, torch.device(device), share_ids_ahead=device == "cuda")
+    fittable: Fittable[Any] = Fittable(
+        module=module,
+        loss=None,
+        optimizer=optimizer,
+        validate=lambda: {"LogLoss": 0.0},
+        monitor="LogLoss",
+        minimize=True,
+        step=step,
+    )
+    return config, fittable
 
 
 def ours(rows: int, steps: int) -> tuple[np.ndarray, float]:
     """`clocks` of each step inside `segrec.fitting.fit`, and peak GiB before its checkpoint."""
-    from torchrec.optim.optimizers import in_backward_optimizer_filter
+    from segrec.fitting import fit
 
-    from ranking.layers import RankerInputs
-    from ranking.layers.feature_embedding import one_table_each
-    from ranking.rankers.dcn_v2 import DcnV2, DcnV2Config
-    from ranking.training.loss import binary_cross_entropy
-    from segrec.fitting import Fittable, fit
-    from segrec.tables import distribute
-
-    config = DcnV2Config(
-        device="cpu", embedding_dim=DIM, cross_layers=CROSS, mlp=MLP, dropout=0.0, epochs=1, batch_size=BATCH
-    )
-    tables = one_table_each(NAMES, [rows // TABLES] * TABLES, config.table_template())
-    module = distribute(DcnV2(config, RankerInputs(tables, NAMES, 0)), tables, 0, "cpu")
+    config, fittable = fitted_dcn_v2(rows, DIM, "cpu")
     given, marks, peak = ranking_batches(rows), [], [0.0]
 
     class Timed:
@@ -90,18 +126,48 @@ def ours(rows: int, steps: int) -> tuple[np.ndarray, float]:
                 yield given[number % BATCHES]
                 peak[0] = peak_gib()
 
-    dense = [weight for _, weight in in_backward_optimizer_filter(module.named_parameters())]
-    fittable: Fittable[Any] = Fittable(
-        module=module,
-        loss=lambda batch: binary_cross_entropy(module(batch), batch.labels, batch.global_rows),
-        optimizer=torch.optim.AdamW(dense, lr=1e-3),
-        validate=lambda: {"LogLoss": 0.0},
-        monitor="LogLoss",
-        minimize=True,
-    )
     with tempfile.TemporaryDirectory() as folder:
         fit(fittable, Timed(), config, Path(folder))
     return np.diff(marks, axis=0), peak[0]
+
+
+def on_cuda(setting: str) -> dict[str, float]:
+    """Samples a second of our step on the device, and its share of the memory bandwidth."""
+    from itertools import chain, repeat
+
+    _, fittable = fitted_dcn_v2(CUDA_ROWS, CUDA_DIM, "cuda", batch_size=CUDA_BATCH, **CUDA_SETTINGS[setting])
+    given = [batch.pin_memory() for batch in ranking_batches(CUDA_ROWS, CUDA_BATCH)]
+    stream = chain.from_iterable(repeat(given))
+    for _ in range(WARM * BATCHES):
+        fittable.step(stream)
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    for _ in range(CUDA_STEPS):
+        fittable.step(stream)
+    torch.cuda.synchronize()
+    seconds = (time.perf_counter() - start) / CUDA_STEPS
+    needed = CUDA_BATCH * TABLES * (3 * CUDA_DIM * 4 + 2 * 4)
+    bandwidth = copied_bytes_per_second()
+    return {
+        "samples_per_second": CUDA_BATCH / seconds,
+        "step_seconds": seconds,
+        "bandwidth_share": needed / seconds / bandwidth,
+        "copied_gb_per_second": bandwidth / 1e9,
+        "peak_gib": torch.cuda.max_memory_allocated() / 2**30,
+    }
+
+
+def copied_bytes_per_second() -> float:
+    """Bytes read and written by copies of 1 GiB on the device."""
+    source = torch.empty(2**30, dtype=torch.uint8, device="cuda")
+    target = torch.empty_like(source)
+    target.copy_(source)
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    for _ in range(20):
+        target.copy_(source)
+    torch.cuda.synchronize()
+    return 20 * 2 * 2**30 / (time.perf_counter() - start)
 
 
 class CrossAndMlp(nn.Module):
@@ -262,6 +328,12 @@ def measured(name: str, rows: int, steps: int) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def cuda_result(setting: str) -> dict[str, float]:
+    """`on_cuda` in a process of its own."""
+    done = subprocess.run([sys.executable, __file__, "--cuda", setting], check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 def ratios(rounds: list[dict[str, dict[str, float]]], top: str, bottom: str, what: str) -> float:
     """Median over rounds of top / bottom."""
     return statistics.median(each[top][what] / each[bottom][what] for each in rounds)
@@ -297,7 +369,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--contestant", choices=CONTESTANTS, help="run one, print its JSON")
+    parser.add_argument("--cuda", choices=CUDA_SETTINGS, help="run ours on the CUDA device, print its JSON")
     options = parser.parse_args()
+    if options.cuda:
+        with contextlib.redirect_stdout(io.StringIO()):
+            found = on_cuda(options.cuda)
+        print(json.dumps(found))
+        return
     if options.contestant:
         with contextlib.redirect_stdout(io.StringIO()):
             found = contest(options.contestant, int(options.rows), options.steps)
@@ -317,6 +395,9 @@ def main() -> None:
     for clock in ("wall", "cpu"):
         for name, value in result[clock].items():
             print(f"{value:6.2f}  {clock}: {name}")
+    if torch.cuda.is_available():
+        result["cuda"] = {"device": torch.cuda.get_device_name(), **{name: cuda_result(name) for name in CUDA_SETTINGS}}
+        print(json.dumps(result["cuda"], indent=1))
     write_result("ranker_step", threads=1, **result, rounds=by_rows)
 
 
