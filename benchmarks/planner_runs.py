@@ -8,6 +8,7 @@ Nothing is allocated (modules on the device "meta"), no GPU and no process group
 from __future__ import annotations
 
 import argparse
+import textwrap
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -116,7 +117,8 @@ def run(gpus: int, rows: int, case: Case) -> str:
         with quiet():
             planner_of(specs, sharding, topology, [found]).plan(tables, sharders())
     except PLANNER_ERRORS as error:
-        return f"{head}\n  {no_plan_reason(error, specs, sharding, topology)}\n"
+        reason = no_plan_reason(error, specs, sharding, topology)
+        return "\n".join([head, *textwrap.wrap(reason, 100, initial_indent="  ", subsequent_indent="  ")]) + "\n"
     return "\n".join([head, *lines(found.options, gpus)]) + "\n"
 
 
@@ -135,11 +137,13 @@ def lines(options: list[ShardingOption], gpus: int) -> list[str]:
             continue
         ranks, rows = {shard.rank for shard in option.shards}, option.shards[0].size[0]
         where = f"GPU {min(ranks)}" if len(ranks) == 1 else f"{len(ranks)} GPUs"
-        told.append(f"  {option.name:6s} {rows:>11,d} rows on {where:7s} {how}")
-    told += [f"  {count} side tables {how}" for how, count in side.items()]
-    memory = f"HBM {min(hbm):.1f} to {max(hbm):.1f} GiB a GPU"
-    memory += f", host memory up to {max(ddr):.1f} GiB a GPU" if max(ddr) > 0.05 else ""
-    return [*told, f"  {memory}; the slowest GPU's tables and their traffic, estimated: {max(time):.1f} ms a step"]
+        told.append(f"  {option.name:6s} {len(ranks):>2d} x {rows:>11,d} rows on {where:8s}  {how}")
+    told += ["  " + f"{count} side tables".ljust(42) + how for how, count in side.items()]
+    host = f", host memory up to {max(ddr):.1f} GiB" if max(ddr) > 0.05 else ""
+    return [
+        *told,
+        f"  a GPU: HBM {min(hbm):.1f} to {max(hbm):.1f} GiB{host}; estimate for the slowest: {max(time):.1f} ms a step",
+    ]
 
 
 if __name__ == "__main__":
