@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import warnings
 from pathlib import Path
 from shutil import which
 from typing import Literal
@@ -33,7 +34,10 @@ def compile_program(program: ExportedProgram, folder: Path, device: Literal["cpu
         raise ConfigError("compiling for cuda needs a CUDA device, and there is none; use --aot cpu")
     moved = program if device == "cpu" else move_to_device_pass(program, device)
     file = f"dense_{device}.pt2"
-    torch._inductor.aoti_compile_and_package(moved, package_path=str(folder / file))
+    with warnings.catch_warnings():
+        # torch's note on its own way of copying a tree; users can do nothing about it.
+        warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
+        torch._inductor.aoti_compile_and_package(moved, package_path=str(folder / file))
     return Compiled(file=file, device=device, processor=processor_name(device))
 
 

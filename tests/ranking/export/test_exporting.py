@@ -13,7 +13,7 @@ from ranking.export.exporting import ExportConfig, export_run
 from ranking.export.manifest import ExportManifest
 from ranking.export.tables import stored_table
 from ranking.rankers import RANKERS
-from segrec.records import DataError
+from segrec.records import DataError, DatasetFolder
 
 HISTORY = {"features": {"history": {"length": 4}}}
 
@@ -64,9 +64,9 @@ def test_every_ranker(name, exported, click_log, tmp_path):
 
 @pytest.mark.parametrize("enter", ["head", "input"])
 @pytest.mark.parametrize("use", ["both", "features"])
-def test_scores_as_weights_and_features(use, enter, exported, click_log, made_scores, tmp_path):
+def test_scores_as_weights_and_features(use, enter, exported, made_scores, tmp_path):
     run, manifest, _ = exported("deep_fm", table=made_scores, scores={"use": use, "enter": enter})
-    ours, together, alone = answers(run, click_log, tmp_path / "export")
+    ours, together, alone = answers(run, DatasetFolder.open(run.run.meta.dataset), tmp_path / "export")
     assert np.allclose(together, ours, atol=1e-5)
     assert np.allclose(alone, ours[:5], atol=1e-5)
     assert manifest.segments == (use == "both")

@@ -1,0 +1,149 @@
+"""`segrec export` and `segrec predict` on the command line: what they print, leave and refuse."""
+
+import json
+from shutil import copytree
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from ranking.cli import build_app, main
+from ranking.prediction_files import read_predictions
+from ranking.rankers import find_ranker
+from ranking.training.ranker_run import train_ranker
+from segrec.records import KEY, RunFolder, RunMeta, write_run_meta
+
+
+@pytest.fixture(scope="module")
+def folders(click_log, tmp_path_factory):
+    """A trained run and its int8 export, with what the command printed."""
+    folder = tmp_path_factory.mktemp("served")
+    config = find_ranker("dcn_v2").config.checked(
+        {"device": "cpu", "batch_size": 200, "epochs": 2, "embedding_dim": 8, "table_learning_rate": 0.2}
+    )
+    train_ranker("dcn_v2", click_log, folder / "run", label="is_click", config=config)
+    told = invoke("export", folder / "run", "--out", folder / "export", "--quantise", "int8").output
+    return folder / "run", folder / "export", told
+
+
+def invoke(*arguments):
+    result = CliRunner().invoke(build_app(), [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    return result
+
+
+@pytest.fixture
+def refused(monkeypatch, capsys):
+    """(arguments) -> the one line of a command that must fail with exit code 2."""
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["segrec", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        assert left.value.code == 2
+        line = capsys.readouterr().err.strip().splitlines()[-1]
+        assert line.startswith("segrec: error: ")
+        return line
+
+    return run
+
+
+def test_export_tells_size_and_parity(folders, click_log):
+    _, export, told = folders
+    assert "tables int8" in told
+    assert f"checked on 611 rows ({click_log.path}): largest difference of a probability" in told
+    assert "AUC of is_click" in told
+    assert json.loads((export / "parity.json").read_text())["labels"] == {"is_click": "logged"}
+
+
+def test_run_and_export_predict_alike(folders, click_log, tmp_path):
+    run, export, _ = folders
+    told = [
+        invoke("predict", model, click_log.path, "--out", tmp_path / f"{model.name}.parquet").output
+        for model in (run, export)
+    ]
+    assert "603 rows, prediction" in told[0]
+    ours, theirs = (pl.read_parquet(tmp_path / f"{model.name}.parquet") for model in (run, export))
+    assert ours.columns == [*KEY, "prediction"]
+    rows = click_log.interactions(["test"]).select(KEY).collect()
+    assert ours.select(KEY).equals(rows)
+    assert 0 < (ours["prediction"] - theirs["prediction"]).abs().max() < 0.01
+    assert (read_predictions(tmp_path / "export.parquet", rows) == theirs["prediction"].to_numpy()).all()
+
+
+def test_all_rows_with_columns_in_the_order_of_the_dataset(folders, click_log, tmp_path):
+    out = tmp_path / "all.parquet"
+    invoke("predict", folders[1], click_log.path, "--out", out, "--split", "all", "--columns", "split,tab")
+    found = pl.read_parquet(out)
+    assert found.columns == [*KEY, "split", "tab", "prediction"]
+    whole = click_log.interactions().select(*KEY, "split", "tab").collect()
+    assert found.drop("prediction").equals(whole)
+    assert found["prediction"].is_between(0, 1).all()
+
+
+def test_unlabelled_rows_are_predicted(folders, click_log, make_dataset, tmp_path):
+    rows = click_log.interactions(["test"]).head(5).collect().drop("is_click", "watch_ms")
+    other = make_dataset(rows, click_log.users(), click_log.items(), context=["tab"], name="unlabelled")
+    for model in folders[:2]:
+        invoke("predict", model, other.path, "--out", tmp_path / "found.parquet")
+        assert pl.read_parquet(tmp_path / "found.parquet").height == 5
+
+
+def test_evaluate_reads_the_file(folders, click_log, tmp_path):
+    run, export, _ = folders
+    invoke("predict", export, click_log.path, "--out", tmp_path / "served.parquet")
+    invoke(
+        "evaluate", "ctr", run, click_log.path, "--out", tmp_path / "metrics.json",
+        "--against", f"served={tmp_path / 'served.parquet'}", "--replicates", "100",
+    )  # fmt: skip
+    rows = json.loads((tmp_path / "metrics.json").read_text())
+    own = [row for row in rows if row["metric"] == "AUC" and row["cohort"] == "all" and row["versus"] is None]
+    auc = {row["model"]: row["value"] for row in own}
+    assert auc["served"] == pytest.approx(auc["dcn_v2"], abs=1e-3)
+
+
+def test_without_a_compiler_the_program_serves(folders, tmp_path, monkeypatch):
+    monkeypatch.setattr("ranking.export.compilation.which", lambda name: None)
+    told = invoke("export", folders[0], "--out", tmp_path / "export", "--aot").output
+    assert "note: g++ is not installed: nothing is compiled, the torch.export program serves" in told
+    assert json.loads((tmp_path / "export" / "manifest.json").read_text())["compiled"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--columns", "tabb"], "--columns tabb: not in"),
+        (["--columns", "user_id"], "--columns user_id: the file has a column of that name already"),
+        (["--columns", "tab,tab"], "--columns tab: the file has a column of that name already"),
+    ],
+)
+def test_bad_columns(options, message, folders, tmp_path, refused):
+    dataset = RunFolder.open(folders[0]).meta.dataset
+    line = refused("predict", folders[0], dataset, "--out", tmp_path / "x.parquet", *options)
+    assert message in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_missing_from_an_export(folders, click_log, tmp_path, refused):
+    copied = copytree(folders[1], tmp_path / "export")
+    (copied / "dense.pt2").unlink()
+    line = refused("predict", copied, click_log.path, "--out", tmp_path / "x.parquet")
+    assert "dense.pt2: is missing from the exported ranker; export the run again" in line
+
+
+@pytest.mark.parametrize(
+    ("meta", "message"),
+    [
+        ({"kind": "encoder", "name": "segment_interest"}, "is a encoder run (expected: a run of kind ranker)"),
+        ({"kind": "ranker", "name": "dcn_v2", "rows": "segments"}, "was trained on segments, not on impressions"),
+        (None, "is not a run folder (run.json is missing)"),
+    ],
+)
+def test_what_is_no_run_of_impressions(meta, message, click_log, tmp_path, refused):
+    (tmp_path / "run").mkdir()
+    if meta is not None:
+        told = RunMeta.model_validate({"seed": 0, "dataset": "d", "dataset_fingerprint": "f", **meta})
+        write_run_meta(tmp_path / "run", told)
+    for command, more in (("export", []), ("predict", [click_log.path])):
+        assert message in refused(command, tmp_path / "run", *more, "--out", tmp_path / "x.parquet")
+        assert not (tmp_path / "x.parquet").exists()
