@@ -1,6 +1,9 @@
 """Losses of one and of several labels: by hand, unknown labels, gradients by loops, learned variances."""
 
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from ranking.training.loss import binary_cross_entropy
 from ranking.watch_labels import WatchShareLabel, WatchTimeLabel
 from segrec.records import ConfigError
 
+TWO_PROCESSES = Path(__file__).with_name("label_loss_program.py")
 NAN = math.nan
 CLICK, LONG = FlagLabel(name="is_click", rate=0.4), FlagLabel(name="long_view", rate=0.2)
 TIME = WatchTimeLabel(mean=8.0, cap_ms=90_000, rate=0.4)
@@ -132,3 +136,11 @@ def test_learned_variances_by_hand_and_at_their_best():
 def test_settings_that_name_no_label(settings, message):
     with pytest.raises(ConfigError, match=message):
         check_tasks(TasksConfig(**settings), ("is_click", "long_view"))
+
+
+def test_two_processes_find_what_one_finds():
+    """Means are over the rows of both that have a label, also where one process has none of them, or no row."""
+    done = subprocess.run(
+        [sys.executable, str(TWO_PROCESSES)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
