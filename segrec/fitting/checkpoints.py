@@ -39,6 +39,7 @@ from segrec.fitting.checkpoint_folder import (
     write_json,
 )
 from segrec.fitting.checkpoint_writer import BackgroundWriter, CheckpointWriter, failure_text, state_bytes, write_now
+from segrec.fitting.column_shards import fill_sums, whole_rows
 from segrec.fitting.config import FitConfig
 from segrec.fitting.free_memory import free_memory
 from segrec.fitting.progress import Progress
@@ -249,14 +250,18 @@ class Checkpoints:
         wanted = {key: value for key, value in wanted.items() if not key.startswith(_OPTIMIZER)}
         kinds = (_MODULE, _TABLES) if optimizer else _MODULE
         _check_same_model(path, wanted, {key: meta.size for key, meta in stored.items() if key.startswith(kinds)})
-        states = {
+        resized = {key: wanted.pop(key) for key in list(wanted) if _size(wanted[key]) != stored[key].size}
+        whole = {
             key: torch.empty(meta.size, dtype=meta.properties.dtype)
             for key, meta in stored.items()
-            if optimizer and key.startswith(_OPTIMIZER)
+            if key in resized or (optimizer and key.startswith(_OPTIMIZER))
         }
-        load({**wanted, **states}, storage_reader=FileSystemReader(path), no_dist=not dist.is_initialized())
+        load({**wanted, **whole}, storage_reader=FileSystemReader(path), no_dist=not dist.is_initialized())
+        for key, value in resized.items():
+            weight = _MODULE + key.removeprefix(_TABLES).rsplit("/", 1)[0]
+            fill_sums(value, whole.pop(key), stored[weight].size[0])
         if optimizer and self._optimizer is not None:
-            self._load_optimizer(states, json.loads((path / OPTIMIZER).read_text(encoding="utf-8")))
+            self._load_optimizer(whole, json.loads((path / OPTIMIZER).read_text(encoding="utf-8")))
 
     def _load_optimizer(self, states: dict[str, torch.Tensor], groups: list[dict[str, Any]]) -> None:
         assert self._optimizer is not None
@@ -306,6 +311,7 @@ def _check_same_model(path: Path, wanted: Mapping[str, Any], saved: Mapping[str,
     if different:
         side = "this model lacks" if different[0] in saved else "only this model has"
         raise DataError(path, f"is a checkpoint of another model: {side} {different[0]!r}", fix="use another --out")
+    here, saved = (whole_rows(sizes, _TABLES, _MODULE) for sizes in (here, saved))
     for key, size in here.items():
         if saved[key] != size:
             raise DataError(

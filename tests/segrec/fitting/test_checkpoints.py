@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from segrec.fitting import Checkpoints, Progress, checkpoint_folder
+from segrec.fitting import Checkpoints, Progress, checkpoint_folder, checkpoints
 from segrec.records import DataError
 
 
@@ -199,3 +199,38 @@ def test_only_dcp_metadata_is_a_pickle(tmp_path: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     assert sorted(manifest) == [".metadata", "__0_0.distcp", "optimizer.json", "progress.json", "random_0.json"]
     assert json.loads((folder / "optimizer.json").read_text())[0]["betas"] == [0.9, 0.999]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (
+            [1.0, 2.0, 3.0, 5.0, 8.0, 9.0],
+            3,
+            [3.0, 5.0, 6.0],
+        ),  # two column shards -> none: means of 1 and 5, 2 and 8 ...
+        ([1.0, 2.0, 3.0], 6, [1.0, 2.0, 3.0, 1.0, 2.0, 3.0]),
+        ([1.0, 2.0, 3.0], 3, [1.0, 2.0, 3.0]),
+    ],
+)
+def test_row_wise_sums_of_another_number_of_column_shards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: list[float], after: int, expected: list[float]
+) -> None:
+    module = nn.Embedding(3, 4)
+    monkeypatch.setattr(checkpoints, "fused_state", lambda _: {"weight/w.momentum1": torch.tensor(before)})
+    Checkpoints(tmp_path, module, None).save(Progress(step=1))
+    now = torch.zeros(after)
+    monkeypatch.setattr(checkpoints, "fused_state", lambda _: {"weight/w.momentum1": now})
+    assert Checkpoints(tmp_path, module, None).restore_newest() == Progress(step=1)
+    assert now.tolist() == expected
+
+
+def test_sums_of_another_number_of_rows_are_another_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = nn.Embedding(3, 4)
+    monkeypatch.setattr(checkpoints, "fused_state", lambda _: {"weight/w.momentum1": torch.zeros(3)})
+    Checkpoints(tmp_path, module, None).save(Progress(step=1))
+    monkeypatch.setattr(checkpoints, "fused_state", lambda _: {"weight/w.momentum1": torch.zeros(4)})
+    with pytest.raises(
+        DataError, match=r"'tables/weight/w.momentum1' has another shape \(found: \(3,\); expected: \(4,\)"
+    ):
+        Checkpoints(tmp_path, module, None).restore_newest()
