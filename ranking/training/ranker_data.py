@@ -110,6 +110,7 @@ class RankerData:
             data=config.data,
             rank=rank(),
             world_size=world_size(),
+            pin_memory=config.torch_device().type == "cuda",
         )
 
 
