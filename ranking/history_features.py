@@ -44,7 +44,7 @@ def _check_rows(dataset: DatasetFolder, history: HistoryConfig) -> None:
     if "user_id" not in dataset.interactions().collect_schema():
         raise DataError(
             dataset.path, "has rows without user_id, and a history is a user's",
-            fix="set features.history.length=0; rankers that read histories (din, dien, can) need rows with users",
+            fix="choose a ranker without histories (din, dien and can read them), or set features.history.length=0",
         )  # fmt: skip
     if history.events != ALL_EVENTS and history.events not in dataset.meta.flags:
         raise DataError(

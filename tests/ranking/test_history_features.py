@@ -164,7 +164,7 @@ def test_settings_out_of_range(history, message):
 
 def test_rows_without_users(live_dataset, tmp_path):
     segments = write_segment_rows(live_dataset, tmp_path, rate="lvtr", shift=0, leak=False)
-    with pytest.raises(DataError, match=r"has rows without user_id, and a history is a user's; set features.history"):
+    with pytest.raises(DataError, match="has rows without user_id, and a history is a user's; choose"):
         spec_of(segments, length=5)
     assert spec_of(segments, length=0).sequences == ()
 

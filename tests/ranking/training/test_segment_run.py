@@ -32,7 +32,7 @@ def test_cross_entropy_by_hand():
     assert mean_cross_entropy(np.array([1.0]), np.array([0.0]), None) == pytest.approx(-np.log(1e-7))
 
 
-@pytest.mark.parametrize("name", sorted(RANKERS))
+@pytest.mark.parametrize("name", sorted(name for name, entry in RANKERS.items() if not entry.reads_histories))
 def test_learns_and_scores_every_segment(name, live_dataset, tmp_path):
     run, result = train(live_dataset, tmp_path / "run", name, learning_rate=0.01)
     scored = pl.read_parquet(run.path / "predictions.parquet")
@@ -117,6 +117,13 @@ def test_a_run_on_segments_answers_no_impressions(live_dataset, tmp_path):
         common_labels([run])
     with pytest.raises(DataError, match="was trained on segments, not on impressions"):
         predict(run, live_dataset, "test")
+
+
+@pytest.mark.parametrize("name", sorted(name for name, entry in RANKERS.items() if entry.reads_histories))
+def test_segments_have_no_user_whose_history_could_be_read(name, live_dataset, tmp_path):
+    with pytest.raises(DataError, match="has rows without user_id, and a history is a user's; choose a ranker without"):
+        train(live_dataset, tmp_path / "run", name)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
