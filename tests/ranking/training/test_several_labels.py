@@ -150,6 +150,22 @@ def test_learned_variances_stay_out_of_the_weights(several_labels_log, tmp_path)
     assert predict(run, several_labels_log, "test").height > 0
 
 
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("dien", {"features": {"history": {"length": 3}}}),
+        ("deep_fm", {"scores": {"use": "weights", "weighting": "segsum"}}),
+        ("deep_fm", {"scores": {"use": "weights", "weighting": "segadjust", "enter": "input"}, "precision": "bf16"}),
+    ],
+)
+def test_with_histories_and_with_weighted_segments(name, values, several_labels_log, tmp_path):
+    run, result = train(several_labels_log, tmp_path / "run", name=name, epochs=1, **values)
+    found = predict(run, several_labels_log, "valid")
+    assert {label for label, *_ in binary_answers(found, "")} == {"is_click", "long_view"}
+    for label, labels, probabilities in binary_answers(found, ""):
+        assert result.best[f"AUC_{label}"] == pytest.approx(auc(labels, probabilities), abs=1e-6)
+
+
 def test_the_page_shows_every_label(run, single, several_labels_log):
     evaluate(run.path, several_labels_log.path, "--out", run.path / "ctr_test.json")
     page = write_page(run.path).read_text()
