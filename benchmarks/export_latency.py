@@ -135,9 +135,7 @@ def main() -> None:
         times = timed(contestants, requests(features))
     p50 = {name: statistics.median(values) for name, values in times.items()}
     p99 = {name: float(np.quantile(values, 0.99)) for name, values in times.items()}
-    print(
-        f"{options.ranker}, {options.features} tables of {options.rows:,} x {DIM}, one request of {CANDIDATES} candidates"
-    )
+    print(f"{options.ranker}, {options.features} tables of {options.rows:,} x {DIM}, {CANDIDATES} candidates a request")
     for name in contestants:
         print(
             f"{name:18} p50 {p50[name]:7.3f} ms  p99 {p99[name]:7.3f} ms  eager / this {p50['eager'] / p50[name]:5.2f}"

@@ -72,7 +72,7 @@ class FrozenEncoder:
             listed,
             manifest=_MANIFEST,
             what="the frozen encoder",
-            after="freezing",
+            changed="was changed after freezing",
             again="fit the encoder again",
         )
         try:

@@ -112,6 +112,11 @@ class ExportManifest(_Part):
         except (ValidationError, ValueError) as error:
             raise DataError(file, "does not parse", found=" ".join(str(error).split())[:200], fix=_FIX) from None
         check_folder(
-            folder, manifest.files, manifest=MANIFEST, what="the exported ranker", after="the export", again=_FIX
+            folder,
+            manifest.files,
+            manifest=MANIFEST,
+            what="the exported ranker",
+            changed="was changed after the export",
+            again=_FIX,
         )
         return manifest

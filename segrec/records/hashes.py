@@ -21,11 +21,13 @@ def folder_hashes(folder: Path) -> dict[str, str]:
     return {file.relative_to(folder).as_posix(): file_hash(file) for file in files}
 
 
-def check_folder(folder: Path, listed: Mapping[str, str], *, manifest: str, what: str, after: str, again: str) -> None:
+def check_folder(
+    folder: Path, listed: Mapping[str, str], *, manifest: str, what: str, changed: str, again: str
+) -> None:
     """Compares `folder` with the hashes that its file `manifest` lists.
 
-    The messages' words, for a frozen encoder: `what` "the frozen encoder", `after` "freezing", `again` "fit the encoder
-    again".
+    The messages' words, of a frozen encoder: what = "the frozen encoder", changed = "was changed after freezing",
+    again = "fit the encoder again".
 
     :raises DataError: a file is missing, added or changed (it is named).
     """
@@ -38,6 +40,6 @@ def check_folder(folder: Path, listed: Mapping[str, str], *, manifest: str, what
         actual = file_hash(folder / name)
         if actual != expected:
             raise DataError(
-                folder / name, f"was changed after {after}", found=f"sha256 {actual[:12]}",
+                folder / name, changed, found=f"sha256 {actual[:12]}",
                 expected=expected[:12], fix=f"restore the file, or {again}",
             )  # fmt: skip
