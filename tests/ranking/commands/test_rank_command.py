@@ -38,7 +38,8 @@ FAST = ["--set", "epochs=1", "--set", "device=cpu", "--set", "embedding_dim=4"]
 
 
 @pytest.mark.parametrize(
-    "ranker", [["dcn_v2"], ["adagin"], ["dcn_mix"], ["final_mlp", "--set", "first_context=[user_id]"]]
+    "ranker",
+    [["dcn_v2"], ["adagin"], ["dcn_mix"], ["final_mlp", "--set", "first_context=[user_id]"], ["dien"], ["can"]],
 )
 def test_trains_and_tells(ranker, click_log, tmp_path):
     result = CliRunner().invoke(
