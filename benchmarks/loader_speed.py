@@ -1,12 +1,12 @@
 """How fast impressions become batches, against how fast a DCN-V2 training step uses them up.
 
-    python benchmarks/loader_speed.py [--users 3000] [--copies 10] [--rounds 3]
+    python benchmarks/loader_speed.py [--users 3000] [--copies 10] [--rounds 3] [--threads 2]
 
 The log is a made world of short videos (150 views a user), read as `segrec read kuairand` does; the large log repeats
 it `copies` times with other videos, and is larger than what the loader keeps in memory. `loader`: rows/s of the stream
 alone, in its first epoch (files are read and encoded) and its second one. `step`: rows/s of a DCN-V2 training step
-(default settings, two threads) with batches at hand. `training`: rows/s of the same steps fed by the loader. Each case
-runs in a process of its own; ratios are medians over rounds.
+(default settings, `threads` of torch) with batches at hand. `training`: rows/s of the same steps fed by the loader.
+Each case runs in a process of its own; ratios are medians over rounds.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any
 
 from machine import write_result
 
-THREADS, WARM, STEPS, LOADED_ROWS = 2, 5, 30, 600_000
+WARM, STEPS, LOADED_ROWS = 5, 30, 600_000
 SETTINGS: dict[str, list[str]] = {"plain": [], "histories": ["features.history.length=50"]}
 CASES = [("small", "plain", 512), ("small", "plain", 4096), ("small", "histories", 512), ("small", "histories", 4096),
          ("large", "plain", 512), ("large", "plain", 4096), ("large", "histories", 4096)]  # fmt: skip
@@ -102,7 +102,7 @@ def trained(step: Any, batches: Iterator[Any], batch_size: int) -> float:
     return STEPS * batch_size / (time.perf_counter() - start)
 
 
-def case(folder: Path, settings: str, batch_size: int) -> dict[str, float]:
+def case(folder: Path, settings: str, batch_size: int, threads: int) -> dict[str, float]:
     """Rows/s of one case, and the peak memory of its process in GiB."""
     import torch
 
@@ -111,7 +111,7 @@ def case(folder: Path, settings: str, batch_size: int) -> dict[str, float]:
     from ranking.training.ranker_data import RankerData
     from segrec.records import DatasetFolder
 
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(threads)
     dataset = DatasetFolder.open(folder)
     config = DcnV2Config.of(None, [*SETTINGS[settings], f"batch_size={batch_size}", "device=cpu"])
     data = RankerData.fit(dataset, fit_label(dataset, "is_click"), config, None)
@@ -125,9 +125,10 @@ def case(folder: Path, settings: str, batch_size: int) -> dict[str, float]:
     return found
 
 
-def measured(folder: Path, settings: str, batch_size: int) -> dict[str, float]:
+def measured(folder: Path, settings: str, batch_size: int, threads: int) -> dict[str, float]:
     """`case` in a process of its own."""
     line = [sys.executable, __file__, "--case", settings, "--folder", str(folder), "--batch", str(batch_size)]
+    line += ["--threads", str(threads)]
     done = subprocess.run(line, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -154,24 +155,25 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=3000, help="of the made world")
     parser.add_argument("--copies", type=int, default=10, help="of the world in the large log")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2, help="of the training step; the loader has its own")
     parser.add_argument("--case", choices=SETTINGS, help="run one, print its JSON")
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--batch", type=int)
     options = parser.parse_args()
     if options.case:
-        print(json.dumps(case(options.folder, options.case, options.batch)))
+        print(json.dumps(case(options.folder, options.case, options.batch, options.threads)))
         return
     result = {}
     with tempfile.TemporaryDirectory() as work:
         make_small(Path(work) / "small", options.users)
         make_large(Path(work) / "small", Path(work) / "large", options.copies)
         for log, settings, batch_size in CASES:
-            rounds = [measured(Path(work) / log, settings, batch_size) for _ in range(options.rounds)]
+            rounds = [measured(Path(work) / log, settings, batch_size, options.threads) for _ in range(options.rounds)]
             name = f"{log} log, {settings}, batch {batch_size}"
             result[name] = {**compared(rounds), "rounds": rounds}
             told = ", ".join(f"{key} {value:,.2f}" for key, value in result[name].items() if key != "rounds")
             print(f"{name}: {told}", flush=True)
-    write_result("loader_speed", threads=THREADS, users=options.users, copies=options.copies, cases=result)
+    write_result("loader_speed", threads=options.threads, users=options.users, copies=options.copies, cases=result)
 
 
 if __name__ == "__main__":
