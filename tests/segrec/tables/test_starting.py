@@ -125,3 +125,13 @@ def test_a_collection_on_a_real_device_starts_alike_and_leaves_the_global_random
     torch.manual_seed(4)
     assert torch.equal(torch.rand(3), drawn)
     assert torch.equal(collection.state_dict()["embedding_bags.item.weight"], started())
+
+
+def test_int8_rows_start_as_the_others_rounded() -> None:
+    plain = TableSpec(name="item", rows=300, dim=8, features=("item",), init_std=1.0)
+    weights, rounded = torch.empty(300, 8), torch.empty(300, 8 + 8, dtype=torch.uint8)  # scale and bias at a row's end
+    start_tables({"t.embedding_bags.item.weight": weights}, [plain], seed=4)
+    start_tables({"t.embedding_bags.item.weight": rounded}, [plain.model_copy(update={"dtype": "int8"})], seed=4)
+    back = torch.ops.fbgemm.Fused8BitRowwiseQuantizedToFloat(rounded)
+    step = (weights.amax(dim=1) - weights.amin(dim=1)) / 255
+    assert ((back - weights).abs().amax(dim=1) <= step * 0.51).all()
