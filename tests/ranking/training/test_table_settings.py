@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 
 import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
+from ranking.cli import build_app
 from ranking.prediction import predict
 from ranking.rankers import find_ranker
 from ranking.rankers.table_settings import TableOverride
@@ -118,3 +121,16 @@ def test_what_is_special_replaces_what_is_common():
     assert (changed.dim, changed.init_std, changed.init_uniform, changed.learning_rate) == (8, None, 0.1, 0.2)
     assert changed.sharding == ("row_wise",)
     assert TableOverride().applied_to(common) == common
+
+
+def test_the_command_tells_tables_and_ids_and_refuses_what_the_cpu_lacks(click_log, tmp_path):
+    line = ["rank", "dcn_v2", str(click_log.path), "--label", "is_click", "--out", str(tmp_path / "run")]
+    line += ["--set", "epochs=1", "--set", "device=cpu", "--set"]
+    done = CliRunner().invoke(build_app(), [*line, "tables={author_id: {ids: hash, rows: 6}}"])
+    assert done.exit_code == 0, done.output
+    assert "tables:\ntable " in done.output
+    assert re.search(r"valid +author_id +hash +6 +0.0% +0.0% +\d+.\d% of ids", done.output)
+    with pytest.raises(ConfigError, match="table '01_item_id': memory 'host' needs CUDA"):
+        CliRunner().invoke(
+            build_app(), [*line, "tables={item_id: {memory: host}}", "--overwrite"], catch_exceptions=False
+        )
