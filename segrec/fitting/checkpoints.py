@@ -39,20 +39,21 @@ from segrec.fitting.checkpoint_folder import (
     write_json,
 )
 from segrec.fitting.checkpoint_writer import BackgroundWriter, CheckpointWriter, failure_text, state_bytes, write_now
-from segrec.fitting.column_shards import fill_sums, whole_rows
+from segrec.fitting.column_shards import fill_sums
 from segrec.fitting.config import FitConfig
 from segrec.fitting.free_memory import free_memory
 from segrec.fitting.progress import Progress
 from segrec.fitting.random_state import restore_random_state
+from segrec.fitting.same_model import check_same_model, size_of
+from segrec.fitting.stored_checkpoint import DENSE_OPTIMIZER, MODULE, TABLES
 from segrec.records import ConfigError, DataError
-from segrec.tables.processes import all_agree, barrier, everywhere, gathered, rank, world_size
+from segrec.tables.processes import all_agree, barrier, everywhere, rank, world_size
 from segrec.tables.state import fused_state, live_state
 
 _log = logging.getLogger(__name__)
 _MAY_CHANGE = {
     "epochs", "patience", "device", "keep_last", "checkpoint_every", "log_every", "async_checkpoints", "profile_steps",
 }  # fmt: skip
-_MODULE, _TABLES, _OPTIMIZER = "module/", "tables/", "optimizer/"
 _SPARE_BYTES = 2**30
 "A copy of the state must leave this much memory free."
 
@@ -229,9 +230,9 @@ class Checkpoints:
         return everywhere(damage(checkpoint_path(self.folder, step)) if rank() == 0 else None)
 
     def _tensors(self, *, tables: bool = True) -> dict[str, Any]:
-        state = {_MODULE + key: value for key, value in live_state(self._module).items()}
+        state = {MODULE + key: value for key, value in live_state(self._module).items()}
         if tables:
-            state |= {_TABLES + key: value for key, value in fused_state(self._module).items()}
+            state |= {TABLES + key: value for key, value in fused_state(self._module).items()}
             state |= dict(self._optimizer_tensors())
         return state
 
@@ -241,24 +242,24 @@ class Checkpoints:
         for number, values in self._optimizer.state_dict()["state"].items():
             for name, value in values.items():
                 if value is not None:
-                    yield f"{_OPTIMIZER}{number}/{name}", torch.as_tensor(value)
+                    yield f"{DENSE_OPTIMIZER}{number}/{name}", torch.as_tensor(value)
 
     def _load(self, path: Path, *, optimizer: bool) -> None:
         metadata = FileSystemReader(path).read_metadata().state_dict_metadata
         stored = {key: meta for key, meta in metadata.items() if isinstance(meta, TensorStorageMetadata)}
         wanted = self._tensors(tables=optimizer)
-        wanted = {key: value for key, value in wanted.items() if not key.startswith(_OPTIMIZER)}
-        kinds = (_MODULE, _TABLES) if optimizer else _MODULE
-        _check_same_model(path, wanted, {key: meta.size for key, meta in stored.items() if key.startswith(kinds)})
-        resized = {key: wanted.pop(key) for key in list(wanted) if _size(wanted[key]) != stored[key].size}
+        wanted = {key: value for key, value in wanted.items() if not key.startswith(DENSE_OPTIMIZER)}
+        kinds = (MODULE, TABLES) if optimizer else MODULE
+        check_same_model(path, wanted, {key: meta.size for key, meta in stored.items() if key.startswith(kinds)})
+        resized = {key: wanted.pop(key) for key in list(wanted) if size_of(wanted[key]) != stored[key].size}
         whole = {
             key: torch.empty(meta.size, dtype=meta.properties.dtype)
             for key, meta in stored.items()
-            if key in resized or (optimizer and key.startswith(_OPTIMIZER))
+            if key in resized or (optimizer and key.startswith(DENSE_OPTIMIZER))
         }
         load({**wanted, **whole}, storage_reader=FileSystemReader(path), no_dist=not dist.is_initialized())
         for key, value in resized.items():
-            weight = _MODULE + key.removeprefix(_TABLES).rsplit("/", 1)[0]
+            weight = MODULE + key.removeprefix(TABLES).rsplit("/", 1)[0]
             fill_sums(value, whole.pop(key), stored[weight].size[0])
         if optimizer and self._optimizer is not None:
             self._load_optimizer(whole, json.loads((path / OPTIMIZER).read_text(encoding="utf-8")))
@@ -267,7 +268,7 @@ class Checkpoints:
         assert self._optimizer is not None
         state: dict[int, dict[str, torch.Tensor]] = {}
         for key, value in states.items():
-            number, name = key.removeprefix(_OPTIMIZER).split("/")
+            number, name = key.removeprefix(DENSE_OPTIMIZER).split("/")
             state.setdefault(int(number), {})[name] = value
         self._optimizer.load_state_dict({"state": state, "param_groups": groups})
 
@@ -297,29 +298,3 @@ def _completed(settings: dict[str, Any], config: type[FitConfig]) -> dict[str, A
         return config.model_validate(settings).model_dump(mode="json")
     except ValidationError:
         return settings
-
-
-def _check_same_model(path: Path, wanted: Mapping[str, Any], saved: Mapping[str, torch.Size]) -> None:
-    """Compares names and shapes of all processes together: a table's optimizer is only where its shards are.
-
-    :raises DataError: the first that differs, on all processes.
-    """
-    here: dict[str, torch.Size] = {}
-    for sizes in gathered({key: _size(value) for key, value in wanted.items()}):
-        here |= sizes
-    different = sorted(here.keys() ^ saved.keys())
-    if different:
-        side = "this model lacks" if different[0] in saved else "only this model has"
-        raise DataError(path, f"is a checkpoint of another model: {side} {different[0]!r}", fix="use another --out")
-    here, saved = (whole_rows(sizes, _TABLES, _MODULE) for sizes in (here, saved))
-    for key, size in here.items():
-        if saved[key] != size:
-            raise DataError(
-                path, f"is a checkpoint of another model: {key!r} has another shape", found=tuple(saved[key]),
-                expected=tuple(size), fix="use another --out",
-            )  # fmt: skip
-
-
-def _size(value: Any) -> torch.Size:
-    size = value.metadata().size if hasattr(value, "local_shards") else value.shape
-    return torch.Size(size)
