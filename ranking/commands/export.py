@@ -84,7 +84,7 @@ def _tell(manifest: ExportManifest, parity: Parity, out: Path) -> None:
     mib = sum(file.stat().st_size for file in out.rglob("*") if file.is_file()) / 2**20
     compiled = "" if manifest.compiled is None else f", compiled for {manifest.compiled.processor}"
     typer.echo(f"{manifest.ranker}: {mib:.1f} MiB, tables {manifest.quantise}{compiled}")
-    lost = ", ".join(f"AUC of {name} {-value:+.6f}" for name, value in parity.auc_loss.items())
+    lost = ", ".join(f"AUC of {name} {0.0 - value:+.6f}" for name, value in parity.auc_loss.items())
     typer.echo(
         f"checked on {parity.rows:,} rows ({parity.checked_on}): largest difference of a probability "
         f"{parity.largest_difference:.2g}" + (f"; {lost}" if lost else "")

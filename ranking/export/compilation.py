@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 from shutil import which
 from typing import Literal
@@ -39,6 +40,13 @@ def compile_program(program: ExportedProgram, folder: Path, device: Literal["cpu
         warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
         torch._inductor.aoti_compile_and_package(moved, package_path=str(folder / file))
     return Compiled(file=file, device=device, processor=processor_name(device))
+
+
+def runs_here(package: Compiled, device: torch.device, torch_version: str | None) -> bool:
+    """Whether a package made with `torch_version` runs on `device`: same kind, same processor, same torch."""
+    if package.device != device.type or torch_version != version("torch"):
+        return False
+    return package.processor == processor_name(package.device)
 
 
 def processor_name(device: Literal["cpu", "cuda"]) -> str:

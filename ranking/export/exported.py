@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.export.passes import move_to_device_pass
 
 from ranking.batching import RankingBatch, make_batch
+from ranking.export.compilation import runs_here
 from ranking.export.frozen_rows import FrozenRows
 from ranking.export.manifest import FEATURES, LABEL, LABEL_RATES, MANAGED, PROGRAM, TABLES, ExportManifest
 from ranking.export.program_inputs import padded, program_inputs
@@ -158,10 +159,12 @@ def _tensors_of(file: Path) -> dict[str, Tensor]:
 
 def _program_of(folder: Path, manifest: ExportManifest, device: torch.device, compiled: bool | None) -> Program:
     package = manifest.compiled
-    fits = package is not None and package.device == device.type
+    fits = package is not None and runs_here(package, device, manifest.versions.get("torch"))
     if compiled and not fits:
-        found = "nothing" if package is None else f"for {package.device}"
-        raise ConfigError(f"{folder} holds no compiled program for {device.type} (found: {found}); export with --aot")
+        found = "nothing" if package is None else f"for {package.processor}, torch {manifest.versions.get('torch')}"
+        raise ConfigError(
+            f"{folder} holds no program compiled for this {device.type} (found: {found}); export with --aot"
+        )
     if package is not None and fits and compiled is not False:
         loaded: Program = torch._inductor.aoti_load_package(str(folder / package.file))
         return loaded

@@ -81,7 +81,6 @@ class ExportManifest(_Part):
     segments: bool = False
     "Whether the program weighs a row's segments."
     max_segments: int
-    batch_size: int
     compiled: Compiled | None = None
     versions: dict[str, str]
     files: dict[str, str] = {}

@@ -18,6 +18,8 @@ FloatArray = npt.NDArray[np.float64]
 Logits = Callable[[RankingBatch], Tensor]
 TOLERANCE = {"none": 1e-5, "int8": 1e-3}
 "Of a probability with plain tables; of AUC with int8 ones."
+HALF_TOLERANCE = 1e-3
+"Of a probability with fp16 tables: a run rounds pooled bags to fp16, an export pools in fp32."
 
 
 @dataclass(frozen=True)

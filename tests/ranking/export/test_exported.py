@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from shutil import copytree
 
@@ -13,10 +14,11 @@ import torch
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 
 from ranking.batching import RankingBatch
-from ranking.export.compilation import compiler_there
+from ranking.export.compilation import compiler_there, processor_name, runs_here
 from ranking.export.exported import ExportedRanker
 from ranking.export.exporting import ExportConfig, export_run
 from ranking.export.frozen_rows import FrozenRows
+from ranking.export.manifest import Compiled
 from segrec.records import ConfigError, DataError
 from segrec.tables.id_codes import MISSING_KEY
 
@@ -123,7 +125,9 @@ def test_a_manifest_of_another_version(small_export, tmp_path):
 
 
 def test_a_compiled_program_must_be_there(small_export):
-    with pytest.raises(ConfigError, match=r"holds no compiled program for cpu .found: nothing.; export with --aot"):
+    with pytest.raises(
+        ConfigError, match=r"holds no program compiled for this cpu .found: nothing.; export with --aot"
+    ):
         ExportedRanker.open(small_export, compiled=True)
 
 
@@ -148,6 +152,17 @@ def test_frozen_rows_by_hand():
     assert again.values().tolist() == found.values().tolist()
     empty = FrozenRows({"item": (torch.zeros(0, dtype=torch.int64),) * 2})
     assert empty(features).values().tolist() == [7, 1, 1, 1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("changed", "here"),
+    [({}, True), ({"processor": "another"}, False), ({"device": "cuda"}, False), ({"torch": "2.0.0"}, False)],
+)
+def test_a_compiled_program_runs_where_it_was_made(changed, here):
+    told = {"file": "dense_cpu.pt2", "device": "cpu", "processor": processor_name("cpu"), "torch": version("torch")}
+    made = {**told, **changed}
+    package = Compiled.model_validate({name: value for name, value in made.items() if name != "torch"})
+    assert runs_here(package, torch.device("cpu"), made["torch"]) == here
 
 
 @pytest.mark.slow

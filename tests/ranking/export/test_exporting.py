@@ -115,6 +115,13 @@ def test_int8_tables_are_small_and_cost_little(name, exported, tmp_path):
     assert abs(parity.auc_loss["is_click"]) < 1e-3
 
 
+def test_half_precision_tables_stay_what_they_are(exported, tmp_path):
+    _, _, parity = exported("dcn_v2", table_dtype="fp16", **HISTORY)
+    assert {value.dtype for value in load_file(tmp_path / "export" / "tables.safetensors").values()} == {torch.float16}
+    assert parity.tolerance == 1e-3
+    assert parity.largest_difference < 2e-4
+
+
 def test_int8_rows_by_hand():
     stored = stored_table(torch.tensor([[0.0, 0.5, 1.0, 0.25], [-1.0, -1.0, -1.0, -1.0]]), "int8")
     # Row 0: scale 1 / 255, bias 0. Row 1: nothing varies, so that its bias is the value.
