@@ -10,7 +10,7 @@ import typer
 import ranking.commands
 import segrec.commands
 from segrec.records.errors import SegrecError
-from segrec.torchrun import run_together, under_torchrun
+from segrec.torchrun import end_process, run_together, under_torchrun
 
 
 def build_app() -> typer.Typer:
@@ -45,3 +45,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    if under_torchrun():
+        end_process()

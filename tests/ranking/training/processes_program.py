@@ -17,6 +17,7 @@ from ranking.prediction import predict
 from ranking.stream import RankingStream
 from segrec.records import DataError, DatasetFolder
 from segrec.tables import rank
+from segrec.torchrun import end_process
 
 SETTINGS = {
     "device": "cpu", "epochs": 2, "embedding_dim": 4, "dropout": 0, "patience": "null", "validations_per_epoch": 4,
@@ -71,3 +72,4 @@ if __name__ == "__main__":
         work(Path(paths[0]), Path(paths[1]), int(paths[2]))
     else:
         fail(Path(paths[0]), Path(paths[1]))
+    end_process()
