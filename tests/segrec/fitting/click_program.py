@@ -38,6 +38,7 @@ from segrec.tables import (
     world_size,
 )
 from segrec.tables.starting import table_weights
+from segrec.torchrun import end_process
 
 ROWS, USERS, ITEMS = 300, 12, 20
 USER = TableSpec(name="user", rows=USERS, dim=4, features=("user",), learning_rate=0.3)
@@ -239,5 +240,6 @@ if __name__ == "__main__":
         _killed_again_and_again(wanted.folder, wanted.kills)
     elif wanted.two:
         _two_processes(wanted.folder)
+        end_process()
     else:
         run(wanted.folder, tables=wanted.tables, stream=RecordingStream(wanted.kill_at))
