@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from ranking.encoded_rows import EncodedRows
-from ranking.labels import fit_label
 from ranking.rankers.dcn_v2 import DcnV2Config
+from ranking.rows.encoded_rows import EncodedRows
+from ranking.targets.labels import fit_label
 from ranking.training.ranker_data import RankerData
 from segrec.records import KEY, SPLITS, DatasetFolder
 

@@ -35,11 +35,11 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from ranking.evaluation import Prediction, metric_rows
-from ranking.labels import fit_label
-from ranking.outcomes import Outcomes
+from ranking.measures.outcomes import Outcomes
+from ranking.measures.prediction_files import read_predictions
 from ranking.prediction import predict
-from ranking.prediction_files import read_predictions
 from ranking.rankers.dcn_v2 import DcnV2Config
+from ranking.targets.labels import fit_label
 from ranking.training.ranker_run import train_ranker
 from segrec.metrics.log_loss import log_loss
 from segrec.records import KEY, DatasetFolder, MetricRow

@@ -23,15 +23,15 @@ from machine import write_result
 from safetensors.torch import save_file
 
 from ranking.batching import RankingBatch
+from ranking.encoding.feature_encoding import FittedFeatures
+from ranking.encoding.feature_spec import DenseFeature, FeatureSpec, HistoryConfig, IdFeature, SequenceFeature
 from ranking.export.compilation import compiler_there
 from ranking.export.exported import ExportedRanker
 from ranking.export.exporting import ExportConfig, export_run
 from ranking.export.made_batch import made_batch
-from ranking.feature_encoding import FittedFeatures
-from ranking.feature_spec import DenseFeature, FeatureSpec, HistoryConfig, IdFeature, SequenceFeature
-from ranking.labels import FlagLabel
 from ranking.opened_run import OpenedRun
 from ranking.rankers import find_ranker
+from ranking.targets.labels import FlagLabel
 from ranking.training.model import build_ranker
 from ranking.training.ranker_data import RankerData
 from ranking.training.ranker_fit import WEIGHTS

@@ -106,8 +106,8 @@ def case(folder: Path, settings: str, batch_size: int, threads: int) -> dict[str
     """Rows/s of one case, and the peak memory of its process in GiB."""
     import torch
 
-    from ranking.labels import fit_label
     from ranking.rankers.dcn_v2 import DcnV2Config
+    from ranking.targets.labels import fit_label
     from ranking.training.ranker_data import RankerData
     from segrec.records import DatasetFolder
 

@@ -61,7 +61,7 @@ def batches(rows: int, size: int = BATCH) -> list[tuple[np.ndarray, np.ndarray]]
 def ranking_batches(rows: int, size: int = BATCH) -> list[Any]:
     """The same as RankingBatch."""
     from ranking.batching import make_batch
-    from ranking.encoded_rows import EncodedRows
+    from ranking.rows.encoded_rows import EncodedRows
 
     return [
         make_batch(EncodedRows(ids.astype(np.int32), {}, np.zeros((size, 0), np.float32), labels), NAMES, size, 1)
@@ -73,10 +73,10 @@ def fitted_dcn_v2(rows: int, dim: int, device: str, **settings: Any) -> tuple[An
     """Config and what `fit` takes: the module, optimizer and pipeline that `segrec rank dcn_v2` trains with."""
     from torchrec.optim.optimizers import in_backward_optimizer_filter
 
-    from ranking.labels import FlagLabel
     from ranking.layers import RankerInputs
     from ranking.layers.feature_embedding import one_table_each
     from ranking.rankers.dcn_v2 import DcnV2, DcnV2Config
+    from ranking.targets.labels import FlagLabel
     from ranking.training.dense_speed import apply_speed_settings
     from ranking.training.label_loss import LabelLoss
     from ranking.training.trained_ranker import TrainedRanker

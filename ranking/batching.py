@@ -13,7 +13,7 @@ from torch import Tensor
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 from torchrec.streamable import Pipelineable
 
-from ranking.encoded_rows import EncodedRows
+from ranking.rows.encoded_rows import EncodedRows
 
 
 @dataclass

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ranking.chance_metrics import ChanceStatistics
-from ranking.outcomes import COHORTS, Bools, Cohort, Outcomes
-from ranking.watch_metrics import WatchStatistics
+from ranking.measures.chance_metrics import ChanceStatistics
+from ranking.measures.outcomes import COHORTS, Bools, Cohort, Outcomes
+from ranking.measures.watch_metrics import WatchStatistics
 from segrec.metrics.intervals import (
     REPLICATES,
     FloatArray,

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import polars as pl
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
-from ranking.feature_columns import check_columns
-from ranking.feature_spec import (
+from ranking.encoding.feature_columns import check_columns
+from ranking.encoding.feature_spec import (
     BagFeature,
     DenseFeature,
     Feature,
@@ -21,8 +21,8 @@ from ranking.feature_spec import (
     Transform,
     Unseen,
 )
-from ranking.history_features import sequence_features
-from ranking.row_context import ROOM_AGE, RowContext
+from ranking.encoding.history_features import sequence_features
+from ranking.rows.row_context import ROOM_AGE, RowContext
 from segrec.records import Config, DataError, DatasetFolder
 from segrec.records.interactions import ID_COLUMNS, REQUIRED
 

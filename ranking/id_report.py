@@ -13,10 +13,10 @@ import numpy.typing as npt
 import polars as pl
 import torch
 
-from ranking.encoded_rows import EncodedRows
-from ranking.feature_encoding import FittedFeatures
-from ranking.feature_spec import BagFeature, IdFeature
-from ranking.raw_ids import raw_ids
+from ranking.encoding.feature_encoding import FittedFeatures
+from ranking.encoding.feature_spec import BagFeature, IdFeature
+from ranking.encoding.raw_ids import raw_ids
+from ranking.rows.encoded_rows import EncodedRows
 from segrec.records import DatasetFolder, Split
 from segrec.tables import MISSING, IdCodes, Vocabulary
 from segrec.tables.id_codes import IdKind, RawKeys

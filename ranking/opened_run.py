@@ -13,12 +13,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ranking.batching import RankingBatch
-from ranking.labels import tasks_of
 from ranking.rankers import find_ranker
 from ranking.rankers.config import RankerConfig
-from ranking.row_inputs import dense_names
+from ranking.rows.row_inputs import dense_names
+from ranking.rows.stream import RankingStream
 from ranking.score_lookup import check_scores
-from ranking.stream import RankingStream
+from ranking.targets.labels import tasks_of
 from ranking.training.model import RankerModel, build_ranker
 from ranking.training.ranker_data import RankerData
 from ranking.training.ranker_fit import WEIGHTS

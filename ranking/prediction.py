@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from ranking.labels import AnyLabel, EffectiveViewLabel, FlagLabel, JointLabel, SingleLabel
 from ranking.opened_run import OpenedRun
+from ranking.targets.labels import AnyLabel, EffectiveViewLabel, FlagLabel, JointLabel, SingleLabel
 from ranking.training.shared_prediction import Predicted, predicted
 from segrec.records import KEY, DatasetFolder, RunFolder, ScoreTable, Split
 from segrec.tables import join_processes

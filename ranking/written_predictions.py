@@ -12,8 +12,8 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from ranking.batching import RankingBatch, make_batch
-from ranking.impressions import ImpressionSource
-from ranking.pieces import Piece
+from ranking.rows.impressions import ImpressionSource
+from ranking.rows.pieces import Piece
 from segrec.records import KEY, ConfigError, DataError, DatasetFolder, new_file
 
 PREDICTION = "prediction"

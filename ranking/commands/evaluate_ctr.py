@@ -11,10 +11,10 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ranking.evaluated_models import NamedPath, RunAnswers
     from ranking.evaluation import Prediction
-    from ranking.labels import SingleLabel
-    from ranking.outcomes import Outcomes
+    from ranking.measures.evaluated_models import NamedPath, RunAnswers
+    from ranking.measures.outcomes import Outcomes
+    from ranking.targets.labels import SingleLabel
     from segrec.records import DatasetFolder, MetricRow, RunFolder, Split
 
 Flag = Literal["is_click", "long_view"]
@@ -61,8 +61,8 @@ def ctr(
     replicates: Annotated[int, typer.Option(min=100, help="of the bootstrap over users")] = 1000,
 ) -> None:  # fmt: skip
     """Measure AUC, GAUC, LogLoss, NE, F1 and calibration with user-clustered 95% intervals, alone and paired."""
-    from ranking.evaluated_models import NamedPath, common_labels
-    from ranking.outcomes import Outcomes
+    from ranking.measures.evaluated_models import NamedPath, common_labels
+    from ranking.measures.outcomes import Outcomes
     from segrec.records import SPLITS, ConfigError, DatasetFolder, RunFolder, write_metric_rows
 
     if split not in SPLITS:
@@ -99,8 +99,8 @@ def _measured(
     replicates: int,
 ) -> list[MetricRow]:
     """The metric rows of one label."""
-    from ranking.evaluated_models import check_distinct, file_predictions, labels_of
     from ranking.evaluation import metric_rows
+    from ranking.measures.evaluated_models import check_distinct, file_predictions, labels_of
 
     ours = [answers.on(outcomes) for answers in own]
     theirs = [answers.on(outcomes) for answers in others if label.name in labels_of(answers.run)]
@@ -114,7 +114,7 @@ def _measured(
 def _answers(
     folders: Sequence[RunFolder], given: Sequence[str | None], dataset: DatasetFolder, split: Split
 ) -> list[RunAnswers]:
-    from ranking.evaluated_models import RunAnswers, model_names
+    from ranking.measures.evaluated_models import RunAnswers, model_names
 
     names = model_names(folders, given)
     return [RunAnswers.of(run, name, dataset, split) for run, name in zip(folders, names, strict=True)]
@@ -124,7 +124,7 @@ def _others(
     against: Sequence[str], dataset: DatasetFolder, split: Split, labels: Sequence[str]
 ) -> tuple[list[NamedPath], list[RunAnswers]]:
     """Files, and the answers of runs that have one of the labels."""
-    from ranking.evaluated_models import NamedPath, labels_of
+    from ranking.measures.evaluated_models import NamedPath, labels_of
     from segrec.records import ConfigError, RunFolder
 
     given = [NamedPath.parse(text) for text in against]
@@ -141,8 +141,8 @@ def _controls(
     folders: Sequence[RunFolder], own: Sequence[RunAnswers], dataset: DatasetFolder, split: Split, folder: Path
 ) -> list[RunAnswers]:
     """Each run with scores, again without them and with placebos."""
-    from ranking.evaluated_models import RunAnswers
-    from ranking.placebo_runs import placebo_runs
+    from ranking.measures.evaluated_models import RunAnswers
+    from ranking.measures.placebo_runs import placebo_runs
     from segrec.records import ConfigError
 
     known = {(answers.name, answers.run.meta.seed) for answers in own}
@@ -162,7 +162,7 @@ def _references(
 ) -> tuple[list[Prediction], tuple[str, str] | None]:
     """The rate priors and, in a made world that knows this label's probability, the oracle."""
     from ranking.evaluation import Prediction
-    from ranking.rate_priors import position_prior, prior_probabilities
+    from ranking.targets.rate_priors import position_prior, prior_probabilities
     from segrec.worlds.oracle import FLAG_PROBABILITIES, Oracle
 
     priors = prior_probabilities(dataset, label, outcomes.rows)

@@ -66,7 +66,7 @@ def rank(
         typer.Option(
             "--warm-start",
             metavar="RUN",
-            help="start with an older run's rows of the same raw ids, e.g. with --set warm_start.tables=[item_id]",
+            help="start with an older run's rows of the same raw ids, e.g. with --set warm_start.tables=\\[item_id]",
         ),
     ] = None,
     profile: Annotated[
@@ -124,9 +124,9 @@ def _on_impressions(
 
 
 def _tell(run: RunFolder, result: FitResult) -> None:
-    from ranking.damaged_shards import skipped_note
     from ranking.id_report import IdReport
-    from ranking.labels import StoredLabel, note_of
+    from ranking.rows.damaged_shards import skipped_note
+    from ranking.targets.labels import StoredLabel, note_of
     from ranking.training.warm_start import warm_start_lines
     from segrec.fitting.profiling import profile_lines
 

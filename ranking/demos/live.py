@@ -13,8 +13,8 @@ from ranking.demos.live_replay import replay
 from ranking.demos.scored_rankers import ScoredRankers, ctr_table
 from ranking.demos.stages import DemoConfig, DemoResult, ResultTable, Tell, demo_folder, stage
 from ranking.rankers import find_ranker
-from ranking.rate_priors import AGE
 from ranking.report import write_page
+from ranking.targets.rate_priors import AGE
 from ranking.training.segment_run import train_segment_ranker
 from segrec.datasets import read_dataset
 from segrec.encoders import find_encoder

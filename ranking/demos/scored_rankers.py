@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Literal
 
 from ranking.demos.stages import DemoConfig, ResultTable
-from ranking.evaluated_models import common_labels, run_prediction
 from ranking.evaluation import Prediction
 from ranking.evaluation import metric_rows as ctr_rows
-from ranking.outcomes import Outcomes
-from ranking.placebo_runs import placebo_runs
+from ranking.measures.evaluated_models import common_labels, run_prediction
+from ranking.measures.outcomes import Outcomes
+from ranking.measures.placebo_runs import placebo_runs
 from ranking.rankers import find_ranker
-from ranking.rate_priors import position_prior, prior_probabilities
+from ranking.targets.rate_priors import position_prior, prior_probabilities
 from ranking.training.ranker_run import train_ranker
 from segrec.records import DatasetFolder, MetricRow, RunFolder, ScoreTable
 from segrec.worlds.oracle import Oracle

@@ -9,8 +9,8 @@ from pydantic import PositiveInt
 
 from ranking.demos.scored_rankers import ScoredRankers, ctr_table
 from ranking.demos.stages import DemoConfig, DemoResult, ResultTable, Tell, demo_folder, stage
-from ranking.rate_priors import LENGTH
 from ranking.report import write_page
+from ranking.targets.rate_priors import LENGTH
 from segrec.datasets import read_dataset
 from segrec.encoders import find_encoder
 from segrec.encoders.encoder_runs import fit_encoder

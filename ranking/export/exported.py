@@ -17,18 +17,18 @@ from torch import Tensor
 from torch.export.passes import move_to_device_pass
 
 from ranking.batching import RankingBatch, make_batch
+from ranking.encoding.feature_encoding import FittedFeatures, RowEncoder
 from ranking.export.compilation import runs_here
 from ranking.export.frozen_rows import FrozenRows
 from ranking.export.manifest import FEATURES, LABEL, LABEL_RATES, MANAGED, PROGRAM, TABLES, ExportManifest
 from ranking.export.program_inputs import padded, program_inputs
 from ranking.export.tables import filled
-from ranking.feature_encoding import FittedFeatures, RowEncoder
-from ranking.impressions import ImpressionSource
-from ranking.labels import AnyLabel, StoredLabel
 from ranking.layers import FeatureEmbedding, RankerInputs
-from ranking.row_inputs import RowInputs, ScoreUse
+from ranking.rows.impressions import ImpressionSource
+from ranking.rows.row_inputs import RowInputs, ScoreUse
 from ranking.score_lookup import ScoreLookup, check_scores
-from ranking.task_rates import AnyRates, load_rates
+from ranking.targets.labels import AnyLabel, StoredLabel
+from ranking.targets.task_rates import AnyRates, load_rates
 from ranking.written_predictions import Predictor
 from segrec.records import ConfigError, DataError, DatasetFolder, ScoreTable, Split
 

@@ -8,7 +8,7 @@ import torch
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 
 from ranking.batching import RankingBatch
-from ranking.feature_encoding import FittedFeatures
+from ranking.encoding.feature_encoding import FittedFeatures
 from segrec.tables import MISSING
 
 _BAG = 4

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from ranking.data_config import DataConfig
 from ranking.features import FeatureConfig
 from ranking.rankers.multi_task import TasksConfig
 from ranking.rankers.table_settings import TableOverride
+from ranking.rows.data_config import DataConfig
 from ranking.warm_start_config import WarmStartConfig
 from segrec.fitting import FitConfig
 from segrec.records import Config, ConfigError

@@ -7,7 +7,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from ranking.feature_spec import BagFeature, FeatureSpec, IdFeature
+from ranking.encoding.feature_spec import BagFeature, FeatureSpec, IdFeature
 from segrec.records import ConfigError
 from segrec.tables import IdSettings, ManagedRows, TableSpec
 from segrec.tables.specs import Eviction, ShardingKind, TableMemory, TableOptimizer, TableType

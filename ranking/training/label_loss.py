@@ -10,10 +10,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ranking.labels import AnyLabel, JointLabel, tasks_of
 from ranking.rankers.multi_task import TasksConfig
+from ranking.targets.labels import AnyLabel, JointLabel, tasks_of
+from ranking.targets.watch_labels import WatchTimeLabel
 from ranking.training.loss import binary_cross_entropy
-from ranking.watch_labels import WatchTimeLabel
 from segrec.records import ConfigError
 from segrec.tables import world_size
 

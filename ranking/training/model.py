@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ranking.feature_encoding import FittedFeatures
-from ranking.labels import AnyLabel, tasks_of
+from ranking.encoding.feature_encoding import FittedFeatures
 from ranking.layers import RankerInputs, SequenceInput
 from ranking.layers.feature_embedding import one_table_each, with_sequences
 from ranking.rankers import RankerEntry, SegmentWeighting, find_ranker
 from ranking.rankers.config import RankerConfig, ScoresConfig
 from ranking.rankers.managed_ranker import ManagedRanker
 from ranking.rankers.multi_task import TaskHead
+from ranking.targets.labels import AnyLabel, tasks_of
 from segrec.records import ConfigError
 from segrec.tables import TableSpec
 

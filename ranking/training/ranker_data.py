@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ranking.feature_encoding import FittedFeatures, RowEncoder
+from ranking.encoding.feature_encoding import FittedFeatures, RowEncoder
 from ranking.features import FeatureConfig, build_spec
-from ranking.impressions import ImpressionSource, ScoreUse, fit_score_scaling
-from ranking.labels import AnyLabel, RateLabel, StoredLabel, tasks_of
 from ranking.rankers.config import RankerConfig, ScoresConfig
 from ranking.rankers.table_settings import with_codings
+from ranking.rows.impressions import ImpressionSource, ScoreUse, fit_score_scaling
+from ranking.rows.stream import RankingStream
 from ranking.score_lookup import ScoreLookup
-from ranking.stream import RankingStream
-from ranking.task_rates import AnyRates, fit_rates, load_rates
+from ranking.targets.labels import AnyLabel, RateLabel, StoredLabel, tasks_of
+from ranking.targets.task_rates import AnyRates, fit_rates, load_rates
 from ranking.training.model import needs_scores, weighted
 from segrec.records import DataError, DatasetFolder, ScoreTable, Split
 from segrec.tables import rank, world_size

@@ -11,10 +11,10 @@ from torch import nn
 from torchrec.optim.optimizers import in_backward_optimizer_filter
 
 from ranking.batching import RankingBatch
-from ranking.encoded_rows import EncodedRows
 from ranking.id_report import IdReport
 from ranking.rankers.config import RankerConfig
 from ranking.rankers.managed_ranker import ManagedRanker
+from ranking.rows.encoded_rows import EncodedRows
 from ranking.training.dense_speed import apply_speed_settings
 from ranking.training.label_loss import LabelLoss
 from ranking.training.model import build_ranker

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import polars as pl
 
-from ranking.damaged_shards import readable, write_skipped
 from ranking.features import durations_known
-from ranking.labels import JOIN, fit_labels, label_names
 from ranking.rankers import find_ranker
 from ranking.rankers.config import RankerConfig, ScoresConfig
+from ranking.rows.damaged_shards import readable, write_skipped
+from ranking.targets.labels import JOIN, fit_labels, label_names
 from ranking.training.label_loss import check_tasks
 from ranking.training.model import needs_scores, weighted
 from ranking.training.ranker_data import RankerData

@@ -8,10 +8,10 @@ from pathlib import Path
 import polars as pl
 from torch import nn
 
-from ranking.labels import fit_rate_label
 from ranking.rankers import find_ranker
 from ranking.rankers.config import RankerConfig
-from ranking.segment_rows import write_segment_rows
+from ranking.rows.segment_rows import write_segment_rows
+from ranking.targets.labels import fit_rate_label
 from ranking.training.model import weighted
 from ranking.training.ranker_data import RankerData
 from ranking.training.ranker_fit import answers_of, fit_ranker

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ranking.batching import RankingBatch
-from ranking.stream import RankingStream
+from ranking.rows.stream import RankingStream
 from segrec.tables import rank, world_size
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ranking.labels import AnyLabel, JointLabel, RateLabel, SingleLabel, tasks_of
 from ranking.rankers.config import RankerConfig
+from ranking.targets.labels import AnyLabel, JointLabel, RateLabel, SingleLabel, tasks_of
+from ranking.targets.watch_labels import WatchShareLabel, WatchTimeLabel
 from ranking.training.loss import mean_cross_entropy
 from ranking.training.shared_prediction import Predicted
-from ranking.watch_labels import WatchShareLabel, WatchTimeLabel
 from segrec.metrics.auc import auc
 from segrec.metrics.log_loss import log_loss
 from segrec.records import ConfigError, MetricRow, RunMeta

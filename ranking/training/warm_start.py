@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from ranking.feature_encoding import FittedFeatures
+from ranking.encoding.feature_encoding import FittedFeatures
 from ranking.training.trained_ranker import RANKER
 from ranking.warm_start_config import WarmStartConfig
 from segrec.fitting.stored_checkpoint import StoredCheckpoint, feature_of, table_of

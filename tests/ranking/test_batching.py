@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from ranking.batching import make_batch
-from ranking.encoded_rows import EncodedRows, take_jagged
-from ranking.feature_encoding import FittedFeatures, RowEncoder
+from ranking.encoding.feature_encoding import FittedFeatures, RowEncoder
 from ranking.features import FeatureConfig, build_spec
-from ranking.impressions import ImpressionSource, ScoreUse, fit_score_scaling
-from ranking.labels import fit_label
+from ranking.rows.encoded_rows import EncodedRows, take_jagged
+from ranking.rows.impressions import ImpressionSource, ScoreUse, fit_score_scaling
+from ranking.rows.stream import RankingStream
 from ranking.score_features import NAMES
 from ranking.score_lookup import ScoreLookup
-from ranking.stream import RankingStream
+from ranking.targets.labels import fit_label
 from segrec.records import KEY, DataError, FoldRule, ScoreMeta, ScoreTable, write_score_table
 
 

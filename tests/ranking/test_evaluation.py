@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ranking.chance_metrics import METRICS
 from ranking.evaluation import GROUPS, Draws, Prediction, measure, metric_rows
-from ranking.outcomes import Outcomes
+from ranking.measures.chance_metrics import METRICS
+from ranking.measures.outcomes import Outcomes
 from segrec.metrics.auc import auc, auc_replicates
 from segrec.metrics.calibration import calibration_ratio
 from segrec.metrics.f1 import f1

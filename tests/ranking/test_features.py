@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from ranking.feature_spec import BagFeature, DenseFeature, FeatureSpec, IdFeature
+from ranking.encoding.feature_spec import BagFeature, DenseFeature, FeatureSpec, IdFeature
 from ranking.features import FeatureConfig, build_spec
 from segrec.records import ConfigError, DataError
 

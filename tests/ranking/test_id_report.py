@@ -9,12 +9,12 @@ import pytest
 import torch
 from torchrec import KeyedJaggedTensor
 
-from ranking.encoded_rows import EncodedRows
-from ranking.feature_encoding import FittedFeatures, RowEncoder
-from ranking.feature_spec import BagFeature, FeatureSpec, IdFeature
+from ranking.encoding.feature_encoding import FittedFeatures, RowEncoder
+from ranking.encoding.feature_spec import BagFeature, FeatureSpec, IdFeature
+from ranking.encoding.raw_ids import raw_ids
 from ranking.id_report import IdReport, IdUse
-from ranking.impressions import ImpressionSource
-from ranking.raw_ids import raw_ids
+from ranking.rows.encoded_rows import EncodedRows
+from ranking.rows.impressions import ImpressionSource
 from segrec.tables import HashedIds, IdSettings, TableSpec
 from segrec.tables.managed_ids import ManagedIds
 

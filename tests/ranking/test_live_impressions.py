@@ -6,15 +6,15 @@ import pytest
 from typer.testing import CliRunner
 
 from ranking.cli import build_app
-from ranking.feature_spec import DenseFeature, IdFeature
+from ranking.encoding.feature_spec import DenseFeature, IdFeature
 from ranking.features import FeatureConfig, build_spec
-from ranking.labels import fit_label, note_of
-from ranking.outcomes import Outcomes
-from ranking.placebos import PLACEBOS
+from ranking.measures.outcomes import Outcomes
+from ranking.measures.placebos import PLACEBOS
 from ranking.prediction import predict
 from ranking.rankers import find_ranker
-from ranking.rate_priors import STRENGTH, position_prior, prior_probabilities
-from ranking.row_context import RowContext
+from ranking.rows.row_context import RowContext
+from ranking.targets.labels import fit_label, note_of
+from ranking.targets.rate_priors import STRENGTH, position_prior, prior_probabilities
 from ranking.training.ranker_run import train_ranker
 from segrec.metrics.auc import auc
 from segrec.records import DataError, FoldRule, ScoreMeta, ScoreTable, read_metric_rows, write_score_table

@@ -6,9 +6,9 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from ranking.chance_metrics import METRICS
 from ranking.cli import build_app, main
-from ranking.placebos import PLACEBOS
+from ranking.measures.chance_metrics import METRICS
+from ranking.measures.placebos import PLACEBOS
 from ranking.prediction import predict
 from ranking.rankers import find_ranker
 from ranking.training.ranker_run import train_ranker

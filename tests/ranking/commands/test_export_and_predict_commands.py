@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ranking.cli import build_app, main
-from ranking.prediction_files import read_predictions
+from ranking.measures.prediction_files import read_predictions
 from ranking.rankers import find_ranker
 from ranking.training.ranker_run import train_ranker
 from segrec.records import KEY, RunFolder, RunMeta, write_run_meta

@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ranking.labels import fit_labels
 from ranking.opened_run import OpenedRun
 from ranking.rankers import find_ranker
-from ranking.row_inputs import dense_names
+from ranking.rows.row_inputs import dense_names
+from ranking.targets.labels import fit_labels
 from ranking.training.model import build_ranker
 from ranking.training.ranker_data import RankerData
 from ranking.training.ranker_fit import WEIGHTS

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ranking.batching import make_batch
-from ranking.encoded_rows import EncodedRows
 from ranking.layers import WEIGHT_COLUMNS, FieldAttention, IdFields, RankerInputs, pairwise_interactions
 from ranking.layers.feature_embedding import one_table_each
 from ranking.rankers import find_ranker
+from ranking.rows.encoded_rows import EncodedRows
 from segrec.records import ConfigError
 
 NAMES = ("user", "item", "author")

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from ranking.batching import make_batch
-from ranking.encoded_rows import EncodedRows
 from ranking.features import FeatureConfig
 from ranking.layers import Embedded, Histories, RankerInputs, SequenceInput
 from ranking.layers.feature_embedding import one_table_each, with_sequences
 from ranking.layers.next_event_loss import next_event_loss
 from ranking.rankers import find_ranker
+from ranking.rows.encoded_rows import EncodedRows
 from segrec.records import ConfigError
 
 NAMES = ("user_id", "item_id", "author_id")

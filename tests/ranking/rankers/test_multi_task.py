@@ -6,11 +6,11 @@ import torch
 from torch import nn
 
 from ranking.batching import make_batch
-from ranking.encoded_rows import EncodedRows
 from ranking.layers import RankerInputs
 from ranking.layers.feature_embedding import one_table_each
 from ranking.rankers import ScoresConfig, SegmentWeighting, find_ranker
 from ranking.rankers.multi_task import TaskHead, TasksConfig
+from ranking.rows.encoded_rows import EncodedRows
 from segrec.records import ConfigError
 
 HEADS = ["shared_bottom", "mmoe"]

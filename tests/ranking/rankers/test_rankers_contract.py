@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from ranking.batching import make_batch
-from ranking.encoded_rows import EncodedRows
 from ranking.layers import RankerInputs, SequenceInput
 from ranking.layers.feature_embedding import one_table_each, with_sequences
 from ranking.rankers import RANKERS, RankerEntry, ScoresConfig, SegmentWeighting, find_ranker
 from ranking.rankers.multi_task import TaskHead, TasksConfig
+from ranking.rows.encoded_rows import EncodedRows
 from segrec.records import ConfigError
 
 IDS = ("user_id", "item_id")

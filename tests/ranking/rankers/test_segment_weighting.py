@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from ranking.batching import RankingBatch, make_batch
-from ranking.encoded_rows import EncodedRows
 from ranking.layers import RankerInputs, SequenceInput
 from ranking.layers.feature_embedding import one_table_each, with_sequences
 from ranking.rankers import RANKERS, ScoresConfig, SegmentWeighting, find_ranker
+from ranking.rows.encoded_rows import EncodedRows
 
 FEATURES = ("user_id", "item_id")
 LENGTHS = [3, 1, 2]

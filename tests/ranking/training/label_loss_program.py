@@ -7,10 +7,10 @@ from multiprocessing import get_context
 import torch
 import torch.distributed as dist
 
-from ranking.labels import FlagLabel, JointLabel
 from ranking.rankers.multi_task import TasksConfig
+from ranking.targets.labels import FlagLabel, JointLabel
+from ranking.targets.watch_labels import WatchTimeLabel
 from ranking.training.label_loss import LabelLoss
-from ranking.watch_labels import WatchTimeLabel
 
 LABEL = JointLabel(
     tasks=(

@@ -14,7 +14,7 @@ import torch
 
 from ranking.cli import main
 from ranking.prediction import predict
-from ranking.stream import RankingStream
+from ranking.rows.stream import RankingStream
 from segrec.records import DataError, DatasetFolder
 from segrec.tables import rank
 from segrec.torchrun import end_process

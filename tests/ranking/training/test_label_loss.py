@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from ranking.labels import FlagLabel, JointLabel, RateLabel
 from ranking.rankers.multi_task import TasksConfig
+from ranking.targets.labels import FlagLabel, JointLabel, RateLabel
+from ranking.targets.watch_labels import WatchShareLabel, WatchTimeLabel
 from ranking.training.label_loss import LabelLoss, check_tasks
 from ranking.training.loss import binary_cross_entropy
-from ranking.watch_labels import WatchShareLabel, WatchTimeLabel
 from segrec.records import ConfigError
 
 TWO_PROCESSES = Path(__file__).with_name("label_loss_program.py")

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from ranking.id_report import IdReport
 from ranking.prediction import predict
 from ranking.rankers import RANKERS, find_ranker
-from ranking.stream import RankingStream
+from ranking.rows.stream import RankingStream
 from ranking.training.ranker_run import train_ranker
 from segrec.metrics.auc import auc
 from segrec.metrics.log_loss import log_loss

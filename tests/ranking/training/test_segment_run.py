@@ -6,11 +6,11 @@ import pytest
 from typer.testing import CliRunner
 
 from ranking.cli import build_app, main
-from ranking.evaluated_models import common_labels
-from ranking.label_rates import LabelRates
+from ranking.measures.evaluated_models import common_labels
 from ranking.prediction import predict
 from ranking.rankers import RANKERS, find_ranker
-from ranking.stream import RankingStream
+from ranking.rows.stream import RankingStream
+from ranking.targets.label_rates import LabelRates
 from ranking.training.loss import mean_cross_entropy
 from ranking.training.segment_run import train_segment_ranker
 from segrec.metrics.auc import auc

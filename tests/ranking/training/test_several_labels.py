@@ -9,12 +9,12 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from ranking.cli import build_app, main
+from ranking.measures.watch_metrics import WATCH_METRICS
 from ranking.prediction import binary_answers, predict
 from ranking.rankers import find_ranker
 from ranking.report import write_page
 from ranking.report.training_curves import read_scalars
 from ranking.training.ranker_run import train_ranker
-from ranking.watch_metrics import WATCH_METRICS
 from segrec.metrics.auc import auc
 from segrec.metrics.log_loss import log_loss
 from segrec.records import KEY, ConfigError, DataError, RunFolder, read_metric_rows

@@ -6,11 +6,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ranking.feature_encoding import FittedFeatures, RowEncoder
+from ranking.encoding.feature_encoding import FittedFeatures, RowEncoder
 from ranking.features import FeatureConfig, build_spec
-from ranking.impressions import ImpressionSource
-from ranking.labels import fit_label
-from ranking.stream import RankingStream
+from ranking.rows.impressions import ImpressionSource
+from ranking.rows.stream import RankingStream
+from ranking.targets.labels import fit_label
 from ranking.training.shared_prediction import predicted, shares
 
 CPU = torch.device("cpu")

@@ -15,7 +15,7 @@ from ranking.cli import build_app
 from ranking.prediction import predict
 from ranking.rankers import find_ranker
 from ranking.rankers.table_settings import TableOverride
-from ranking.stream import RankingStream
+from ranking.rows.stream import RankingStream
 from ranking.training.ranker_run import train_ranker
 from segrec.records import ConfigError
 from segrec.tables import TableSpec

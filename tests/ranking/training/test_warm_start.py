@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ranking.feature_encoding import FittedFeatures
+from ranking.encoding.feature_encoding import FittedFeatures
 from ranking.rankers import find_ranker
 from ranking.training.ranker_run import train_ranker
 from ranking.training.warm_start import warm_start_lines

@@ -1,0 +1,1 @@
+"""A spec fitted on train: vocabularies, edges, scaling, histories; rows to codes and numbers."""

@@ -1,0 +1,1 @@
+"""What an evaluation compares and measures: outcomes, predictions from runs and files, placebos."""

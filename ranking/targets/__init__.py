@@ -1,0 +1,1 @@
+"""What rankers learn: labels, and what train says of their rates."""
