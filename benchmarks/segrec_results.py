@@ -79,13 +79,13 @@ class Grid:
         return self.part.segrec("evaluate", "ctr", *own, self.dataset, *against, makes=file)
 
 
-def measure(part: Part, dataset: Path) -> None:
+def measure(part: Part, dataset: Path, rankers: Sequence[str]) -> None:
     """Fits and evaluates everything; runs that are there already are kept."""
     tables = score_tables(part, dataset)
     temperatures = {name: chosen_temperature(part, dataset, name, table) for name, table in tables.items()}
     grid = Grid(part, dataset, tables, temperatures)
-    part.many([grid.call(ranker, setting, seed) for ranker in RANKERS for setting in SETTINGS for seed in SEEDS])
-    part.finish({ranker: grid.evaluated(ranker) for ranker in RANKERS}, keep=quoted)
+    part.many([grid.call(ranker, setting, seed) for ranker in rankers for setting in SETTINGS for seed in SEEDS])
+    part.finish({ranker: grid.evaluated(ranker) for ranker in rankers}, keep=quoted)
 
 
 def score_tables(part: Part, dataset: Path) -> dict[str, Path]:
@@ -196,6 +196,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/segrec"))
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only", nargs="*", choices=DATASETS, default=list(DATASETS))
+    parser.add_argument("--rankers", nargs="*", choices=RANKERS, default=list(RANKERS))
     parser.add_argument("--print", action="store_true", help="only print the tables of benchmarks/results")
     arguments = parser.parse_args()
     if not arguments.print:
@@ -204,7 +205,7 @@ def main() -> None:
         for name in arguments.only:
             samples = arguments.samples.resolve()
             part = Part(f"segrec_{name}", arguments.work.resolve(), samples, arguments.jobs)
-            measure(part, DATASETS[name](part))
+            measure(part, DATASETS[name](part), arguments.rankers)
     for name in arguments.only:
         show(name)
 
