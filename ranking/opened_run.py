@@ -22,9 +22,8 @@ from ranking.targets.labels import tasks_of
 from ranking.training.model import RankerModel, build_ranker
 from ranking.training.ranker_data import RankerData
 from ranking.training.ranker_fit import WEIGHTS
-from ranking.training.ranker_run import file_hash
 from ranking.written_predictions import Predictor
-from segrec.records import DataError, DatasetFolder, RunFolder, ScoreTable, Split
+from segrec.records import DataError, DatasetFolder, RunFolder, ScoreTable, Split, file_hash
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 from ranking.measures.placebos import PLACEBOS, Placebo, placebo_name, write_placebo
 from ranking.rankers import find_ranker
 from ranking.rankers.config import RankerConfig
-from ranking.training.ranker_run import file_hash, train_ranker
+from ranking.training.ranker_run import train_ranker
 from segrec.fitting.shared_run import made_once
-from segrec.records import DatasetFolder, RunFolder, ScoreTable
+from segrec.records import DatasetFolder, RunFolder, ScoreTable, file_hash
 from segrec.tables.processes import everywhere
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from segrec.records import (
     RunFolder,
     RunMeta,
     ScoreTable,
+    file_hash,
     package_versions,
     write_metric_rows,
 )
@@ -117,9 +117,3 @@ def _variant(config: ScoresConfig, scores: ScoreTable | None) -> str | None:
     if weighted(config):
         parts.append(config.weighting)
     return "+".join(parts) or None
-
-
-def file_hash(file: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -68,7 +68,7 @@ def warm_start(
             continue
         found = _taken(source, spec, features)
         if found.left_out is None:
-            origin = source.origin(spec.features[0], features)
+            origin = source.origin(_id_of(spec, features), features)
             assert not isinstance(origin, str)
             fill_rows(weights[spec.name], source.rows(spec), origin)
             if config.optimizer:
@@ -87,18 +87,20 @@ def warm_start(
 def trained_until(newest_ms: int, config: WarmStartConfig, dataset: DatasetFolder) -> int:
     """time_ms of the newest row that the weights know of: of this run's train rows, or of the run it starts from.
 
-    :raises DataError: the older run, of another dataset, knows rows as new as those that this one is chosen by.
+    :raises DataError: the older run, of another dataset, knows rows as new as those that this one is chosen by or
+        tested on.
     """
     if config.run is None:
         return newest_ms
     older = RunFolder.open(config.run, "ranker")
     until = older.meta.trained_until_ms
     if older.meta.dataset_fingerprint != dataset.meta.fingerprint:
-        first = dataset.interactions(["valid"]).select(pl.col("time_ms").min()).collect(engine="streaming").item()
+        kept_back = dataset.interactions(["valid", "test"]).select(pl.col("time_ms").min())
+        first = kept_back.collect(engine="streaming").item()
         if first is not None and (until is None or until >= first):
             raise DataError(
-                older.path, "was trained on rows as new as the valid rows",
-                found=f"trained until {until}, first valid row at {first}", fix="start from an older run",
+                older.path, "was trained on rows as new as the valid or test rows",
+                found=f"trained until {until}, first of them at {first}", fix="start from an older run",
             )  # fmt: skip
     return newest_ms if until is None else max(newest_ms, until)
 
@@ -183,12 +185,18 @@ def _taken(source: _OlderRun, spec: TableSpec, features: FittedFeatures) -> Take
     name = feature_of(spec.name)
     if name not in source.tables:
         return TakenTable(name, left_out="the older run has no such table")
-    origin = source.origin(spec.features[0], features)
+    origin = source.origin(_id_of(spec, features), features)
     if isinstance(origin, str):
         return TakenTable(name, left_out=origin)
-    known, before = origin[2:], source.features.rows_of(spec.features[0]) - 2
+    known, before = origin[2:], source.features.rows_of(_id_of(spec, features)) - 2
     taken = int((known != NEW).sum())
     return TakenTable(name, taken=taken, new=len(known) - taken, gone=before - taken)
+
+
+def _id_of(spec: TableSpec, features: FittedFeatures) -> str:
+    """The feature whose codes the rows of a table stand for; of a table of past events alone (CAN's), their id."""
+    shown = {sequence.name: sequence.id_feature for sequence in features.spec.sequences}
+    return shown.get(spec.features[0], spec.features[0])
 
 
 def _check_named(config: WarmStartConfig, specs: Sequence[TableSpec]) -> None:

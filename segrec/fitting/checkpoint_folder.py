@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from segrec.fitting.progress import Progress
+from segrec.records import file_hash
 
 MANIFEST, PROGRESS, OPTIMIZER = "manifest.json", "progress.json", "optimizer.json"
 PARTIAL = ".partial"
@@ -38,7 +38,7 @@ def complete(building: Path, final: Path, files: dict[str, Any]) -> None:
     """
     for name, value in files.items():
         write_json(building / name, value)
-    manifest = {path.name: [path.stat().st_size, _sha256(path)] for path in sorted(building.iterdir())}
+    manifest = {path.name: [path.stat().st_size, file_hash(path)] for path in sorted(building.iterdir())}
     write_json(building / MANIFEST, manifest)
     building.rename(final)
 
@@ -51,7 +51,7 @@ def damage(path: Path) -> str | None:
             found = (path / name).stat().st_size
             if found != size:
                 return f"{name} has {found} of {size} bytes"
-            if _sha256(path / name) != digest:
+            if file_hash(path / name) != digest:
                 return f"{name} has other content than was written"
         read_progress(path)
     except OSError as error:
@@ -72,8 +72,3 @@ def remove(path: Path) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Writes `value` as JSON."""
     path.write_text(json.dumps(value), encoding="utf-8")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

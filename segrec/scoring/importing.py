@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -10,7 +9,16 @@ from typing import cast, get_args
 
 import polars as pl
 
-from segrec.records import KEY, ConfigError, DataError, DatasetFolder, ScoreMeta, ScoreTable, write_score_table
+from segrec.records import (
+    KEY,
+    ConfigError,
+    DataError,
+    DatasetFolder,
+    ScoreMeta,
+    ScoreTable,
+    file_hash,
+    write_score_table,
+)
 from segrec.records.score_table import ScoreKind
 from segrec.segments.views import with_grid
 from segrec.splitting import midnight_ms
@@ -56,13 +64,11 @@ def import_scores(request: ImportRequest, dataset: DatasetFolder, out: Path) -> 
     matched = _matched(request.file, given, dataset)
     note = _coverage(request.file, matched, dataset)
     midnight = midnight_ms(request.trained_until + timedelta(days=1), dataset.meta.utc_offset_hours)
-    with request.file.open("rb") as stream:
-        content_hash = hashlib.file_digest(stream, "sha256").hexdigest()
     meta = ScoreMeta(
         form="personal",
         kind=request.kind,
         encoder="imported",
-        encoder_hash=content_hash,
+        encoder_hash=file_hash(request.file),
         dataset_fingerprint=dataset.meta.fingerprint,
         segment_ms=dataset.meta.segment_ms,
         trained_until_ms=midnight - 1,

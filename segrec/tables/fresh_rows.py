@@ -46,9 +46,10 @@ class FreshRows:
                 here = (rows >= offset[0]) & (rows < offset[0] + shard.shape[0])
                 part = fresh[here, offset[1] : offset[1] + shard.shape[1]]
                 shard[rows[here] - offset[0]] = part.to(shard.device, shard.dtype)
-            for state, offset in table.states:
-                here = (rows >= offset[0]) & (rows < offset[0] + state.shape[0])
-                state[rows[here] - offset[0]] = 0
+            for state, (start, *_) in table.states:
+                first = start % table.spec.rows  # sums of column shards lie one below the other
+                here = (rows >= first) & (rows < first + state.shape[0])
+                state[rows[here] - first] = 0
 
 
 def connect_managed_ids(module: nn.Module, specs: Sequence[TableSpec], seed: int) -> None:

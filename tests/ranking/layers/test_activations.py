@@ -65,6 +65,16 @@ def test_statistics_need_two_rows(count):
     assert (dice.mean.tolist(), dice.variance.tolist()) == ([0.0, 0.0], [1.0, 1.0])
 
 
+def test_statistics_are_fp32_under_autocast():
+    x, plain, under_bf16 = torch.randn(500, 3) * 2 + 3, Dice(3), Dice(3)
+    plain(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        under_bf16(x)
+    assert {name: value.tolist() for name, value in under_bf16.state_dict().items()} == {
+        name: value.tolist() for name, value in plain.state_dict().items()
+    }
+
+
 def test_nearly_equal_values_keep_gradients_small():
     x = (torch.ones(4, 1) + torch.tensor([[0.0], [1e-6], [0.0], [1e-6]])).requires_grad_()
     (Dice(1)(x) * torch.tensor([[1.0], [-1.0], [1.0], [-1.0]])).sum().backward()

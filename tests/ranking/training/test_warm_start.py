@@ -114,6 +114,24 @@ def test_the_state_of_the_rows_optimizer_and_the_dense_part_come_along(
     assert float(sums[1].sum()) > float(cold.sum()) + 0.5 * float(sums[0].sum())
 
 
+def test_tables_of_past_events_take_rows_by_the_id_that_they_show(click_log: DatasetFolder, tmp_path: Path) -> None:
+    config = find_ranker("can").config
+    sets = (
+        "epochs=1", "device=cpu", "embedding_dim=4", "mlp=[8]", "patience=null", "features.label_rates=false",
+        "features.only=[user_id,item_id]", "features.history.length=3",
+    )  # fmt: skip
+    runs = [
+        train_ranker("can", click_log, tmp_path / name, label="is_click", config=config.of(sets=[*sets, *more]))[0]
+        for name, more in (("older", ()), ("warm", (*STILL, f"warm_start.run={tmp_path / 'older'}")))
+    ]
+    before, now = (load_file(run.path / "model.safetensors") for run in runs)
+    tables = [name for name in now if ".embedding" in name]
+    assert len(tables) == 5
+    for name in tables:
+        assert torch.allclose(now[name], before[name], atol=1e-7), name
+    assert "warm start, item_id_feed: 40 rows taken, 0 new, 0 gone" in list(warm_start_lines(runs[1].path))
+
+
 def _sums(stored: StoredCheckpoint) -> torch.Tensor:
     return stored.read(stored.states_of(stored.table("user_id"))[0])
 
@@ -163,7 +181,7 @@ def setting(*sets: str) -> Callable[[Path], list[str]]:
         (with_text_ids, "column 'id' holds Int64 .expected: String"),
         (without_weights, "model.safetensors: cannot be read"),
         (without_checkpoints, "holds no checkpoints"),
-        (trained_later, "was trained on rows as new as the valid rows"),
+        (trained_later, "was trained on rows as new as the valid or test rows"),
     ],
 )
 def test_what_cannot_be_taken_is_one_line(

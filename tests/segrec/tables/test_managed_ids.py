@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import NamedTuple
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torchrec import KeyedJaggedTensor
 
 from segrec.records import ConfigError
-from segrec.tables import TableSpec, bags, distribute, fused_state, live_state, whole_state
+from segrec.tables import TableSpec, bags, distribute, fresh_rows, fused_state, live_state, whole_state
 from segrec.tables.id_codes import MISSING_KEY
 from segrec.tables.managed_ids import ManagedCounts, ManagedIds
 from segrec.tables.specs import Eviction, ManagedRows
@@ -154,6 +157,38 @@ def test_a_row_that_changes_hands_inherits_neither_weights_nor_optimizer_state(o
     module(user=[3]).sum().backward()
     moved = fresh[old] - table(module)[old]
     torch.testing.assert_close(moved, torch.full((4,), 0.5), atol=1e-5, rtol=0)
+
+
+class Shard(NamedTuple):
+    tensor: Tensor
+    metadata: SimpleNamespace
+
+
+class ColumnShards(nn.Module):
+    """A table of 4 rows in two column shards, as a DistributedModelParallel of one process would show it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = [torch.ones(4, 4), torch.ones(4, 4)]
+        self.sums = [torch.ones(4), torch.ones(4)]
+
+    def shown(self, parts: list[Tensor], offsets: list[tuple[int, ...]]) -> SimpleNamespace:
+        shards = [
+            Shard(part, SimpleNamespace(shard_offsets=offset)) for part, offset in zip(parts, offsets, strict=True)
+        ]
+        return SimpleNamespace(local_shards=lambda: shards)
+
+
+def test_fresh_rows_forget_the_sums_of_every_column_shard(monkeypatch: pytest.MonkeyPatch) -> None:
+    sharded, given = ColumnShards(), spec(rows=4, dim=8)
+    name = "tables.embedding_bags.user.weight"
+    weights = sharded.shown(sharded.weights, [(0, 0), (0, 4)])
+    sums = sharded.shown(sharded.sums, [(0,), (4,)])  # TorchRec: one below the other
+    monkeypatch.setattr(sharded, "state_dict", lambda: {name: weights})
+    monkeypatch.setattr(fresh_rows, "fused_state", lambda module: {f"{name}/user.momentum1": sums})
+    fresh_rows.FreshRows(sharded, [given], seed=0)(("user",), torch.tensor([2]), draw=1)
+    assert [part.tolist() for part in sharded.sums] == [[1, 1, 0, 1]] * 2
+    assert [(part == 1).all(dim=1).tolist() for part in sharded.weights] == [[True, True, False, True]] * 2
 
 
 def test_fresh_rows_are_drawn_as_at_the_start_and_again_alike() -> None:
