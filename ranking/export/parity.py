@@ -30,7 +30,7 @@ class Parity:
     checked_on: str
     "Rows of which dataset, or rows made from the feature spec."
     labels: dict[str, Literal["logged", "drawn"]]
-    "By output; drawn: each from the run's own probability, where rows have no labels of 0 and 1."
+    "By output; drawn: each from the run's own probability, where rows do not have labels of both 0 and 1."
     quantise: str
     largest_difference: float
     "Of a probability, over all rows and outputs."
@@ -101,14 +101,15 @@ def _answers(logits: Logits, batches: Iterable[RankingBatch]) -> FloatArray:
 
 
 def _logged(labels: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
-    """(K,) whether the known labels (n, K) of an output are 0 and 1."""
-    return np.asarray((np.isnan(labels) | (labels == 0) | (labels == 1)).all(axis=0))
+    """(K,) whether the known labels (n, K) of an output are 0 and 1, and both occur."""
+    binary = (np.isnan(labels) | (labels == 0) | (labels == 1)).all(axis=0)
+    return np.asarray(binary & (labels == 0).any(axis=0) & (labels == 1).any(axis=0))
 
 
 def _auc_loss(
     outputs: tuple[str, ...], labels: npt.NDArray[np.float32], run: FloatArray, exported: FloatArray
 ) -> dict[str, float]:
-    """By output; one whose rows have one label only has no AUC and is left out."""
+    """By output; one whose rows have one label only, drawn ones too, has no AUC and is left out."""
     lost = {}
     for place, name in enumerate(outputs):
         known = ~np.isnan(labels[:, place]) & ~np.isnan(exported[:, place])

@@ -57,7 +57,8 @@ class TableOverride(IdSettings):
 def with_codings(spec: FeatureSpec, tables: Mapping[str, TableOverride]) -> FeatureSpec:
     """`spec` with ids and bags coded as `tables` say.
 
-    :raises ConfigError: no such feature, buckets that are no ids, or a bag of managed ids.
+    :raises ConfigError: no such feature, buckets that are no ids, unseen ids to be refused where none is unseen, or a
+        bag of managed ids.
     """
     coded = {feature.name: feature for feature in spec.coded}
     for name, table in tables.items():
@@ -66,6 +67,11 @@ def with_codings(spec: FeatureSpec, tables: Mapping[str, TableOverride]) -> Feat
         feature = coded[name]
         if isinstance(feature, IdFeature) and feature.buckets is not None and table.ids != "vocabulary":
             raise ConfigError(f"tables.{name}: ids={table.ids}, but its ids are {feature.buckets} quantile buckets")
+        if feature.unseen == "reject" and table.ids != "vocabulary":
+            raise ConfigError(
+                f"tables.{name}: ids={table.ids} gives every id a row, and features.unseen.{name}=reject asks which "
+                "ids train held; keep one of them"
+            )
         if isinstance(feature, BagFeature) and table.ids == "managed":
             raise ConfigError(f"tables.{name}: ids=managed is for one id a row, and this is a bag; use ids=hash")
     return spec.model_copy(

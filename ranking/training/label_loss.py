@@ -26,7 +26,8 @@ class LabelLoss(nn.Module):
 
     One label: the mean over the global batch. Several: L = sum_k w_k L_k, L_k the mean over the global batch's rows
     that have label k (0 where none has); unknown labels are NaN and reach no gradient. With learned variances
-    exp(s_k): L = sum_k w_k exp(-s_k) L_k + s_k / 2 (Kendall, Gal and Cipolla, CVPR 2018, eq. 10), s_k starting at 0.
+    exp(s_k): L = sum_k w_k exp(-s_k) L_k + s_k / 2 over k with w_k > 0 (Kendall, Gal and Cipolla, CVPR 2018, eq. 10),
+    s_k starting at 0.
     """
 
     def __init__(self, label: AnyLabel, config: TasksConfig) -> None:
@@ -41,6 +42,8 @@ class LabelLoss(nn.Module):
         self.register_buffer("per_mean", torch.tensor(per_mean), persistent=False)
         importance = [config.weights.get(name, 1.0) for name in self.names]
         self.register_buffer("importance", torch.tensor(importance), persistent=False)
+        self.counted: Tensor
+        self.register_buffer("counted", (self.importance > 0).float(), persistent=False)
         learned = self.joint and config.balance == "uncertainty"
         self.log_variance = nn.Parameter(torch.zeros(len(tasks))) if learned else None
         self.parts: dict[str, Tensor] = {}
@@ -59,7 +62,8 @@ class LabelLoss(nn.Module):
         if self.log_variance is None:
             return (self.importance * by_task).sum()
         # Gradients are averaged over processes, each of which has the whole s_k.
-        return (self.importance * torch.exp(-self.log_variance) * by_task + self.log_variance / 2).sum()
+        balanced = self.importance * torch.exp(-self.log_variance) * by_task
+        return (balanced + self.counted * self.log_variance / 2).sum()
 
     def by_task(self, logits_BK: Tensor, labels_BK: Tensor) -> Tensor:
         """L_k (K,): this process's part, times the number of processes."""

@@ -125,6 +125,13 @@ def test_learned_variances_by_hand_and_at_their_best():
     assert list(loss.state_dict()) == ["log_variance"]
 
 
+def test_a_label_of_weight_0_leaves_its_variance_alone():
+    loss = loss_of(JOINT, balance="uncertainty", weights={"long_view": 0.0})
+    loss(torch.zeros(1, 3), torch.tensor([[1.0, 0.0, 8.0]]), 1).backward()
+    assert loss.log_variance.grad[1] == 0  # else s / 2 alone would send it to minus infinity
+    assert loss.log_variance.grad[0] != 0
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

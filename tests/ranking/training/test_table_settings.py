@@ -110,6 +110,13 @@ def test_settings_that_no_table_can_have_are_one_line(tables, message, click_log
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("ids", ["hash", "managed"])
+def test_unseen_ids_cannot_be_refused_where_every_id_gets_a_row(ids, click_log, tmp_path):
+    tables = {"item_id": {"ids": ids, "rows": 50}}
+    with pytest.raises(ConfigError, match=f"tables.item_id: ids={ids} gives every id a row, and features.unseen"):
+        train(click_log, tmp_path / "run", tables=tables, features={"unseen": {"item_id": "reject"}})
+
+
 def test_rankers_of_fields_of_one_width_say_so(click_log, tmp_path):
     with pytest.raises(ConfigError, match="the ranker's fields need tables of one width"):
         train(click_log, tmp_path / "run", "deep_fm", tables={"item_id": {"dim": 16}})
