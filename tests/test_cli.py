@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,8 @@ from segrec.encoders import ENCODERS
 
 _NAMED = {
     "demo", "simulate", "simulate short", "simulate live", "read", "embed", "fit", "score", "evaluate",
-    "evaluate skip", "evaluate highlight", "evaluate ctr", "rank", "report", "doctor",
+    "evaluate skip", "evaluate highlight", "evaluate ctr", "rank", "report", "doctor", "export", "predict",
+    "checkpoint", "checkpoint inspect", "checkpoint diff", "checkpoint export",
 }  # fmt: skip
 
 
@@ -49,6 +51,12 @@ def test_help_of_each_command(name: str) -> None:
     done = CliRunner().invoke(build_app(), [*name.split(), "--help"])
     assert done.exit_code == 0, done.output
     assert "Usage:" in done.output
+
+
+def test_no_help_loses_words_in_brackets() -> None:
+    """Help is read as rich markup, in which [word] is a style."""
+    told = [str(param.help) for command in _commands().values() for param in command.params if hasattr(param, "help")]
+    assert [text for text in told if re.search(r"(?<!\\)\[[a-z]", text)] == []
 
 
 def test_help_names_every_encoder_and_ranker() -> None:

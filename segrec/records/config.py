@@ -81,8 +81,9 @@ def _one_line(cls: type[BaseModel], error: ValidationError) -> str:
         owner = _owner(cls, [str(part) for part in first["loc"][:-1]])
         problem = "unknown field" if first["type"] == "extra_forbidden" else "missing field"
         return f"{cls.__name__}: {problem} {field!r} (known: {', '.join(owner.model_fields)})"
-    if first["type"] == "value_error" and not field:
-        return f"{cls.__name__}: {first['ctx']['error']}"
+    if first["type"] == "value_error":
+        where = f"field {field!r}: " if field else ""
+        return f"{cls.__name__}: {where}{first['ctx']['error']}"
     return f"{cls.__name__}: field {field!r}: {first['msg']} (found: {first['input']!r})"
 
 

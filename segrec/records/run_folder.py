@@ -102,7 +102,7 @@ def new_run(out: Path, meta: RunMeta, config: str, *, overwrite: bool) -> Iterat
     """Yields the folder of a run with its config.yaml (`config`) and run.json; on success it becomes `out`.
 
     A stopped run of the same name, config, dataset, label and scores goes on in its ".partial" folder; one that was
-    refused before it made anything leaves no folder.
+    refused before its first checkpoint leaves no folder.
 
     :raises DataError: `out` exists and `overwrite` is False, or another stopped run lies there.
     """
@@ -114,7 +114,7 @@ def new_run(out: Path, meta: RunMeta, config: str, *, overwrite: bool) -> Iterat
         try:
             yield folder
         except SegrecError:
-            if {file.name for file in folder.glob("*")} <= {"config.yaml", "run.json"}:
+            if not _learned(folder):
                 shutil.rmtree(folder, ignore_errors=True)  # another process of the run may have been first
             raise
 
@@ -134,12 +134,16 @@ def _check_resumable(partial: Path, meta: RunMeta, config: str, *, overwrite: bo
         for field in ("kind", "name", "dataset_fingerprint", "label", "rows", "label_shift", "scores_hash")
     ):
         return
-    if not overwrite and any((partial / "checkpoints").glob("step_*")):
+    if not overwrite and _learned(partial):
         raise DataError(
             partial, "holds a stopped run with another config, dataset, label or scores",
             fix="remove that folder, choose another --out, or pass --overwrite",
         )  # fmt: skip
     shutil.rmtree(partial)
+
+
+def _learned(folder: Path) -> bool:
+    return any((folder / "checkpoints").glob("step_*"))
 
 
 def package_versions() -> dict[str, str]:

@@ -119,7 +119,7 @@ def check_sharding(specs: Sequence[TableSpec], sharding: ShardingConfig, device_
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """TorchRec warns about each sharding that a constraint rules out: the plan says what was chosen."""
+    """TorchRec warns of each sharding that a constraint rules out, and of a topology with memory of our own naming."""
     logger = logging.getLogger("torchrec")
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -154,7 +154,8 @@ def _topology(sharding: ShardingConfig, device: torch.device, world: int, local:
         caps = {"hbm_cap": _bytes(sharding.device_gib, own), "ddr_cap": _bytes(sharding.host_gib, host)}
     else:
         caps = {"ddr_cap": _bytes(sharding.device_gib, host)}
-    return Topology(world_size=world, local_world_size=local, compute_device=device.type, **caps)
+    with quiet():
+        return Topology(world_size=world, local_world_size=local, compute_device=device.type, **caps)
 
 
 def _bytes(gib: float | None, measured: int) -> int:

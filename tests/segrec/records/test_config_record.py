@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import pytest
-from pydantic import PositiveInt
+from pydantic import PositiveInt, model_validator
 
 from segrec.records import Config, ConfigError
 
@@ -13,6 +13,12 @@ from segrec.records import Config, ConfigError
 class Inner(Config):
     width: PositiveInt = 4
     kind: Literal["a", "b"] = "a"
+
+    @model_validator(mode="after")
+    def _check(self) -> Inner:
+        if self.width == 13:
+            raise ValueError("width 13 brings bad luck")
+        return self
 
 
 class Outer(Config):
@@ -44,6 +50,7 @@ def test_yaml_round_trip(tmp_path):
         ({"other": {"widht": 3}}, "Outer: unknown field 'other.widht' .known: width, kind."),
         ({"many": {"x": {"widht": 3}}}, "Outer: unknown field 'many.x.widht' .known: width, kind."),
         ({"epochs": 0}, "Outer: field 'epochs': Input should be greater than 0 .found: 0."),
+        ({"inner": {"width": 13}}, "^Outer: field 'inner': width 13 brings bad luck$"),
         ({"inner": {"kind": "c"}}, "Outer: field 'inner.kind': Input should be 'a' or 'b' .found: 'c'."),
     ],
 )

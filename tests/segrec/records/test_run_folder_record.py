@@ -32,8 +32,9 @@ def test_a_finished_run_holds_what_was_run(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "config.yaml").read_text() == "a: 1\n"
 
 
-def test_a_refused_run_leaves_no_folder(tmp_path: Path) -> None:
-    stop(tmp_path / "run", DataError("data", "has no rate"))
+@pytest.mark.parametrize("made", [(), ("features/spec.yaml",)])
+def test_a_run_refused_before_it_learned_leaves_no_folder(tmp_path: Path, made: tuple[str, ...]) -> None:
+    stop(tmp_path / "run", DataError("data", "has no rate"), *made)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -111,6 +111,12 @@ def test_memory_may_be_set_lower_than_what_there_is() -> None:
     assert "\n" not in str(error.value)
 
 
+def test_a_plan_is_made_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    given = [spec()]
+    distribute(Tables(given), given, seed=0)
+    assert caplog.messages == []
+
+
 def test_a_stored_plan_is_taken_again(tmp_path: Path) -> None:
     given = [spec("item"), spec("past", pooling="none", dtype="fp16")]
     first = distribute(Tables(given), given, seed=0)
