@@ -58,8 +58,9 @@ class HistoryStore:
     def of(cls, dataset: DatasetFolder, columns: Sequence[str], events: str = ALL_EVENTS) -> Self:
         """The store of `dataset`: opened from its folder, or built, and written there where that is possible.
 
-        Memory follows the ids and, while building, 20 + 4 * columns bytes an event; afterwards the arrays are mapped
-        from their files. In a dataset folder that cannot be written they stay in memory.
+        Memory follows the ids and, while building, 40 + 8 * columns bytes an event (the arrays, their order, and the
+        arrays in that order); afterwards the arrays are mapped from their files. In a dataset folder that cannot be
+        written they stay in memory.
 
         :param columns: what past events show: columns of interactions, `hour` and the like included.
         :param events: "all", or a flag: only events where it is set.

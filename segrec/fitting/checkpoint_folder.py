@@ -31,6 +31,14 @@ def read_progress(path: Path) -> Progress:
     return Progress.model_validate_json((path / PROGRESS).read_text(encoding="utf-8"))
 
 
+def best_step_of(path: Path) -> int | None:
+    """Step of the best validation when the checkpoint at `path` was written; None also where it is damaged since."""
+    try:
+        return read_progress(path).best_step
+    except (OSError, ValueError):
+        return None
+
+
 def complete(building: Path, final: Path, files: dict[str, Any]) -> None:
     """Adds `files` (name: JSON) and the manifest to what is in `building`, then lets it appear as `final`.
 

@@ -30,6 +30,7 @@ from segrec.fitting.checkpoint_folder import (
     OPTIMIZER,
     PARTIAL,
     PROGRESS,
+    best_step_of,
     checkpoint_path,
     checkpoint_steps,
     complete,
@@ -275,9 +276,7 @@ class Checkpoints:
     def _forget_old(self) -> None:
         steps = self.steps()
         kept = set(steps[-self._keep_last :])
-        kept |= {
-            best for step in kept if (best := read_progress(checkpoint_path(self.folder, step)).best_step) is not None
-        }
+        kept |= {best for step in kept if (best := best_step_of(checkpoint_path(self.folder, step))) is not None}
         for step in set(steps) - kept:
             remove(checkpoint_path(self.folder, step))
         for leftover in self.folder.glob("step_*" + PARTIAL):

@@ -51,6 +51,14 @@ def test_the_best_of_an_older_kept_checkpoint_is_kept_too(tmp_path: Path) -> Non
     assert saved(tmp_path, [10, 20, 30], best={10: 10, 20: 10, 30: 30}).steps() == [10, 20, 30]
 
 
+@pytest.mark.parametrize("damaged", ["", "{}x", "[]"])
+def test_one_damaged_while_the_run_goes_on_does_not_stop_the_next(tmp_path: Path, damaged: str) -> None:
+    kept = saved(tmp_path, [10, 20], best={10: 10, 20: 10})
+    (tmp_path / "step_00000020" / "progress.json").write_text(damaged)
+    kept.save(Progress(epoch=0, batch=30, step=30, best_step=10))
+    assert kept.steps() == [10, 20, 30]
+
+
 def test_restoring_brings_back_weights_optimizer_cursor_and_random_numbers(tmp_path: Path) -> None:
     torch.manual_seed(11)
     saved(tmp_path, [1, 2])
