@@ -30,6 +30,14 @@ class DataError(SegrecError):
         line = f"{where}: {problem}" + (f" ({'; '.join(told)})" if told else "") + (f"; {fix}" if fix else "")
         super().__init__(" ".join(line.split()))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Errors come back from worker processes as they were raised."""
+        return _data_error, (self.where, self.problem, self.found, self.expected, self.fix)
+
 
 class ConfigError(SegrecError, ValueError):
     """A bad argument or setting: names the field, what was found and what is allowed."""
+
+
+def _data_error(where: str | Path, problem: str, found: object, expected: object, fix: str | None) -> DataError:
+    return DataError(where, problem, found=found, expected=expected, fix=fix)
