@@ -34,7 +34,7 @@ from ranking.rankers import find_ranker
 from ranking.targets.labels import FlagLabel
 from ranking.training.model import build_ranker
 from ranking.training.ranker_data import RankerData
-from ranking.training.ranker_fit import WEIGHTS
+from ranking.training.trained_ranker import WEIGHTS
 from segrec.records import RunMeta, write_run_meta
 from segrec.tables import Vocabulary
 

@@ -21,7 +21,7 @@ from ranking.score_lookup import check_scores
 from ranking.targets.labels import tasks_of
 from ranking.training.model import RankerModel, build_ranker
 from ranking.training.ranker_data import RankerData
-from ranking.training.ranker_fit import WEIGHTS
+from ranking.training.trained_ranker import WEIGHTS
 from ranking.written_predictions import Predictor
 from segrec.records import DataError, DatasetFolder, RunFolder, ScoreTable, Split, file_hash
 

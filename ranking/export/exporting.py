@@ -39,7 +39,7 @@ from ranking.export.tables import Quantise, stored_table
 from ranking.layers import RankerInputs
 from ranking.opened_run import OpenedRun
 from ranking.training.model import weighted
-from ranking.training.ranker_fit import WEIGHTS
+from ranking.training.trained_ranker import WEIGHTS
 from segrec.records import DataError, DatasetFolder, Split, file_hash, new_folder, package_versions
 from segrec.tables.starting import table_weights
 

@@ -12,6 +12,7 @@ from torchrec.sparse.jagged_tensor import JaggedTensor, KeyedTensor
 
 from ranking.batching import RankingBatch
 from segrec.tables import TableSpec, bags, sequences
+from segrec.tables.specs import name_in_table
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ class FeatureEmbedding(nn.Module):
 def one_table_each(names: Sequence[str], rows: Sequence[int], template: TableSpec) -> tuple[TableSpec, ...]:
     """A table a feature, all like `template` but for name, rows and feature."""
     return tuple(
-        template.model_copy(update={"name": f"{place:02d}_{_plain(name)}", "rows": count, "features": (name,)})
+        template.model_copy(update={"name": f"{place:02d}_{name_in_table(name)}", "rows": count, "features": (name,)})
         for place, (name, count) in enumerate(zip(names, rows, strict=True))
     )
 
@@ -180,7 +181,3 @@ def with_sequences(inputs: RankerInputs, sequences: Sequence[SequenceInput], *, 
             table.model_copy(update={"pooling": "none"}) for table in tables if table.features[0] in shared
         ),
     )
-
-
-def _plain(name: str) -> str:
-    return "".join(letter if letter.isalnum() and letter.isascii() else "_" for letter in name)

@@ -20,7 +20,7 @@ from ranking.report.metric_tables import TASKS, MetricTable, metric_tables
 from ranking.report.scored_views import ScoredViews, scored_views
 from ranking.report.skip_positions import measured_positions, skip_positions
 from ranking.report.training_curves import TrainingCurves, training_curves
-from ranking.training.ranker_fit import WEIGHTS
+from ranking.training.trained_ranker import WEIGHTS
 from segrec.records import DatasetFolder, SegrecError, new_file
 from segrec.skip_evaluation import Verdict, verdicts
 

@@ -20,15 +20,14 @@ from ranking.training.label_loss import LabelLoss
 from ranking.training.model import build_ranker
 from ranking.training.ranker_data import RankerData
 from ranking.training.shared_prediction import predicted
-from ranking.training.trained_ranker import RANKER, TrainedRanker
+from ranking.training.trained_ranker import WEIGHTS, TrainedRanker
 from ranking.training.valid_metrics import monitored, valid_metrics
 from ranking.training.warm_start import warm_start
 from segrec.fitting import FitResult, Fittable, fit
 from segrec.fitting.stepping import PipelinedStep
+from segrec.fitting.stored_checkpoint import RANKER
 from segrec.records import DatasetFolder, Split
 from segrec.tables import distribute, rank, whole_state
-
-WEIGHTS = "model.safetensors"
 
 
 def fit_ranker(

@@ -14,8 +14,8 @@ from ranking.rankers.ranker import Ranker
 from ranking.training.label_loss import LabelLoss
 from segrec.tables import world_size
 
-RANKER = "ranker."
-"Where the ranker's own names begin in this module's state."
+WEIGHTS = "model.safetensors"
+"Of a run folder: the ranker's part of this module's state, by the ranker's own names, tables whole."
 
 
 class TrainedRanker(nn.Module):

@@ -16,16 +16,15 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ranking.encoding.feature_encoding import FittedFeatures
-from ranking.training.trained_ranker import RANKER
+from ranking.training.trained_ranker import WEIGHTS
 from ranking.warm_start_config import WarmStartConfig
-from segrec.fitting.stored_checkpoint import StoredCheckpoint, feature_of, table_of
+from segrec.fitting.stored_checkpoint import RANKER, StoredCheckpoint, feature_of, table_of
 from segrec.fitting.warm_rows import NEW, RowReader, fill_rows, rows_by_id
 from segrec.records import ConfigError, DataError, DatasetFolder, RunFolder
 from segrec.tables import HashedIds, TableSpec, Vocabulary, fused_state, live_state, rank
 from segrec.tables.starting import table_weights
 
 REPORT = "warm_start.json"
-_WEIGHTS = "model.safetensors"
 _LEAVE_OUT = "name the tables to take without it: warm_start.tables=[...]"
 
 
@@ -119,9 +118,9 @@ class _OlderRun:
         self.run = RunFolder.open(path, "ranker")
         self.features = FittedFeatures.load(self.run.path / "features")
         try:
-            self.weights = cast("Any", safe_open(self.run.path / _WEIGHTS, framework="pt"))
+            self.weights = cast("Any", safe_open(self.run.path / WEIGHTS, framework="pt"))
         except (OSError, SafetensorError) as error:
-            raise DataError(self.run.path / _WEIGHTS, "cannot be read", found=str(error), fix="rank again") from None
+            raise DataError(self.run.path / WEIGHTS, "cannot be read", found=str(error), fix="rank again") from None
         names: list[str] = list(self.weights.keys())
         self.tables = {feature_of(table): key for key in names if (table := table_of(key)) is not None}
         self.dense = set(names) - set(self.tables.values())

@@ -15,6 +15,7 @@ from typing_extensions import Buffer
 
 from segrec.fitting.stored_checkpoint import MODULE, RANKER, StoredCheckpoint, feature_of, table_of
 from segrec.records import DataError, new_file
+from segrec.tables.specs import name_in_table
 from segrec.tables.vocabulary import FIRST_KNOWN, Vocabulary
 
 _SAFETENSORS_TYPES = {
@@ -80,18 +81,13 @@ def _vocabulary(stored: StoredCheckpoint, tensor: str) -> Vocabulary:
     assert table is not None
     folder = stored.path.parent.parent / "features" / "vocabularies"
     for file in sorted(folder.glob("*.parquet")):
-        if _plain(file.stem) == feature_of(table):
+        if name_in_table(file.stem) == feature_of(table):
             return Vocabulary.from_frame(pl.read_parquet(file), str(file))
     raise DataError(
         folder, f"has no vocabulary of table {table!r}",
         found=", ".join(sorted(file.stem for file in folder.glob("*.parquet"))) or "none",
         fix="tables of bucketed numbers, hashed and managed ids have none; export all weights (without --table)",
     )  # fmt: skip
-
-
-def _plain(name: str) -> str:
-    """A feature's name as it stands in its table's name."""
-    return "".join(letter if letter.isalnum() and letter.isascii() else "_" for letter in name)
 
 
 def _bytes(tensor: Tensor) -> Buffer:

@@ -90,6 +90,11 @@ class TableSpec(Config):
         return self.rows * (self.dim * of_value + of_row)
 
 
+def name_in_table(feature: str) -> str:
+    """A feature's name as it stands in its table's name: ASCII letters and digits, else _."""
+    return "".join(letter if letter.isalnum() and letter.isascii() else "_" for letter in feature)
+
+
 def check_names(specs: Sequence[TableSpec]) -> None:
     """Table names and features of one module must be unique.
 

@@ -17,7 +17,7 @@ from ranking.rows.row_inputs import dense_names
 from ranking.targets.labels import fit_labels
 from ranking.training.model import build_ranker
 from ranking.training.ranker_data import RankerData
-from ranking.training.ranker_fit import WEIGHTS
+from ranking.training.trained_ranker import WEIGHTS
 from segrec.records import (
     KEY,
     DatasetFolder,
