@@ -26,6 +26,7 @@ from segrec.records import (
     RunFolder,
     RunMeta,
     ScoreTable,
+    Split,
     file_hash,
     package_versions,
     write_metric_rows,
@@ -94,7 +95,11 @@ def _check_settings(dataset: DatasetFolder, config: RankerConfig, scores: ScoreT
 def _run_meta(
     name: str, dataset: DatasetFolder, label: str, config: RankerConfig, scores: ScoreTable | None
 ) -> RunMeta:
-    newest = dataset.interactions(["train"]).select(pl.col("time_ms").max()).collect(engine="streaming").item()
+    def time_of(splits: list[Split], bound: pl.Expr) -> int:
+        found: int = dataset.interactions(splits).select(bound).collect(engine="streaming").item()
+        return found
+
+    newest = time_of(["train"], pl.col("time_ms").max())
     return RunMeta(
         kind="ranker",
         name=name,
@@ -102,7 +107,9 @@ def _run_meta(
         seed=config.seed,
         dataset=str(dataset.path),
         dataset_fingerprint=dataset.meta.fingerprint,
-        trained_until_ms=trained_until(newest, config.warm_start, dataset),
+        trained_until_ms=trained_until(
+            newest, config.warm_start, dataset, lambda: time_of(["valid", "test"], pl.col("time_ms").min())
+        ),
         label=label,
         scores=None if scores is None else str(scores.path),
         scores_hash=None if scores is None else file_hash(scores.path),

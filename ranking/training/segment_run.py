@@ -106,14 +106,17 @@ def _run_meta(name: str, dataset: DatasetFolder, rate: str, shift: int, config: 
         seed=config.seed,
         dataset=str(dataset.path),
         dataset_fingerprint=dataset.meta.fingerprint,
-        trained_until_ms=trained_until(known, config.warm_start, dataset),
+        trained_until_ms=trained_until(
+            known, config.warm_start, dataset,
+            lambda: int(Rooms.of(dataset, ["valid", "test"]).frame["start_ms"].to_numpy().min()),
+        ),
         label=rate,
         rows="segments",
         label_shift=shift,
         leak=config.allow_leak,
         device=str(config.torch_device()),
         versions=package_versions(),
-    )
+    )  # fmt: skip
 
 
 def _metric_rows(meta: RunMeta, result: FitResult, rows: int) -> list[MetricRow]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
@@ -83,9 +82,12 @@ def warm_start(
         (folder / REPORT).write_text(json.dumps([asdict(found) for found in taken], indent=1) + "\n", encoding="utf-8")
 
 
-def trained_until(newest_ms: int, config: WarmStartConfig, dataset: DatasetFolder) -> int:
+def trained_until(
+    newest_ms: int, config: WarmStartConfig, dataset: DatasetFolder, first_kept_back: Callable[[], int | None]
+) -> int:
     """time_ms of the newest row that the weights know of: of this run's train rows, or of the run it starts from.
 
+    :param first_kept_back: tells when the first valid or test row is.
     :raises DataError: the older run, of another dataset, knows rows as new as those that this one is chosen by or
         tested on.
     """
@@ -94,8 +96,7 @@ def trained_until(newest_ms: int, config: WarmStartConfig, dataset: DatasetFolde
     older = RunFolder.open(config.run, "ranker")
     until = older.meta.trained_until_ms
     if older.meta.dataset_fingerprint != dataset.meta.fingerprint:
-        kept_back = dataset.interactions(["valid", "test"]).select(pl.col("time_ms").min())
-        first = kept_back.collect(engine="streaming").item()
+        first = first_kept_back()
         if first is not None and (until is None or until >= first):
             raise DataError(
                 older.path, "was trained on rows as new as the valid or test rows",

@@ -1,5 +1,8 @@
 """Runs on segments: every ranker learns rates, predicts every segment, is marked where it was given the answer."""
 
+import json
+import shutil
+
 import numpy as np
 import polars as pl
 import pytest
@@ -13,8 +16,9 @@ from ranking.rows.stream import RankingStream
 from ranking.targets.label_rates import LabelRates
 from ranking.training.loss import mean_cross_entropy
 from ranking.training.segment_run import train_segment_ranker
+from ranking.training.warm_start import warm_start_lines
 from segrec.metrics.auc import auc
-from segrec.records import ConfigError, DataError, RunFolder, read_metric_rows
+from segrec.records import ConfigError, DataError, DatasetFolder, RunFolder, read_metric_rows
 from segrec.segments.rooms import Rooms
 
 
@@ -50,6 +54,23 @@ def test_learns_and_scores_every_segment(name, live_dataset, tmp_path):
     assert row.value == pytest.approx(expected, rel=1e-4) == pytest.approx(result.best["LogLoss"], rel=1e-4)
     test = (everything["split"] == "test").to_numpy() & target.known
     assert auc(target.values[test] > np.median(target.values[test]), scores[test]) > 0.7
+
+
+def test_starts_from_a_run_on_older_rooms_also_without_impressions(live_dataset, tmp_path):
+    older, _ = train(live_dataset, tmp_path / "older", epochs=1)
+    other = tmp_path / "rooms"
+    shutil.copytree(live_dataset.path, other)
+    shutil.rmtree(other / "interactions")
+    meta = json.loads((other / "dataset.json").read_text())
+    (other / "dataset.json").write_text(json.dumps({**meta, "fingerprint": "e" * 64}))
+    dataset, start = DatasetFolder.open(other), {"warm_start": {"run": str(older.path)}, "epochs": 1}
+    warm, _ = train(dataset, tmp_path / "warm", **start)
+    assert any("author_id: " in line for line in warm_start_lines(warm.path))
+    told = json.loads((older.path / "run.json").read_text())
+    first = int(Rooms.of(dataset, ["valid", "test"]).frame["start_ms"].min())
+    (older.path / "run.json").write_text(json.dumps({**told, "trained_until_ms": first}))
+    with pytest.raises(DataError, match="was trained on rows as new as the valid or test rows"):
+        train(dataset, tmp_path / "late", **start)
 
 
 def test_run_tells_rate_shift_and_leak(live_dataset, tmp_path):
