@@ -83,7 +83,8 @@ def _checked_on(opened: OpenedRun, check: Path | None) -> DatasetFolder | None:
 def _tell(manifest: ExportManifest, parity: Parity, out: Path) -> None:
     mib = sum(file.stat().st_size for file in out.rglob("*") if file.is_file()) / 2**20
     compiled = "" if manifest.compiled is None else f", compiled for {manifest.compiled.processor}"
-    typer.echo(f"{manifest.ranker}: {mib:.1f} MiB, tables {manifest.quantise}{compiled}")
+    tables = "as trained" if manifest.quantise == "none" else manifest.quantise
+    typer.echo(f"{manifest.ranker}: {mib:.1f} MiB, tables {tables}{compiled}")
     lost = ", ".join(f"AUC of {name} {0.0 - value:+.6f}" for name, value in parity.auc_loss.items())
     typer.echo(
         f"checked on {parity.rows:,} rows ({parity.checked_on}): largest difference of a probability "

@@ -43,8 +43,9 @@ def predict(
     `segrec evaluate ctr ... --against NAME=FILE.parquet` reads the file.
     """
     from ranking.written_predictions import check_columns, write_predictions
-    from segrec.records import SPLITS, DatasetFolder, ScoreTable
+    from segrec.records import SPLITS, DatasetFolder, ScoreTable, check_suffix
 
+    check_suffix(out, ".parquet")
     opened = DatasetFolder.open(dataset)
     keep = [name for given in columns or () for name in given.split(",") if name]
     check_columns(opened, keep)
@@ -59,9 +60,9 @@ def _predictor(
     model: Path, dataset: DatasetFolder, splits: Sequence[Split], scores: ScoreTable | None, device: str | None
 ) -> Predictor:
     from ranking.export.exported import ExportedRanker
-    from ranking.export.manifest import MANIFEST
+    from ranking.export.manifest import MANIFEST, PROGRAM
     from ranking.opened_run import OpenedRun
 
-    if (model / MANIFEST).is_file():
+    if (model / MANIFEST).is_file() or (model / PROGRAM).is_file():
         return ExportedRanker.open(model, device or "cpu").predictor(dataset, splits, scores)
     return OpenedRun.of(model, scores).predictor(dataset, splits, device)

@@ -60,10 +60,11 @@ def export(
     """Write whole, unsharded weights."""
     from segrec.fitting.checkpoint_export import export_table, export_weights
     from segrec.fitting.stored_checkpoint import StoredCheckpoint
-    from segrec.records import DataError
+    from segrec.records import DataError, check_suffix
 
     if out.exists() and not overwrite:
         raise DataError(out, "exists already", fix="choose another --out, or pass --overwrite")
+    check_suffix(out, ".safetensors" if table is None else ".parquet")
     stored = StoredCheckpoint.open(where)
     if table is None:
         typer.echo(f"{out}: {export_weights(stored, out)} tensors of {stored.path.name}")

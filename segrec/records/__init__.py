@@ -6,7 +6,7 @@ from segrec.records.errors import ConfigError, DataError, SegrecError
 from segrec.records.hashes import check_folder, file_hash, folder_hashes
 from segrec.records.interactions import KEY, SPLITS, Split, exit_segment, segment_count, skip_views
 from segrec.records.metric_rows import MetricRow, read_metric_rows, write_metric_rows
-from segrec.records.outputs import new_file, new_folder, partial_folder
+from segrec.records.outputs import check_suffix, new_file, new_folder, partial_folder
 from segrec.records.run_folder import RunFolder, RunMeta, new_run, package_versions, write_run_meta
 from segrec.records.score_table import FoldRule, ScoreMeta, ScoreTable, write_score_table
 from segrec.records.segment_vectors import SegmentVectors, VectorsMeta, write_segment_vectors
@@ -32,6 +32,7 @@ __all__ = [
     "SplitRule",
     "VectorsMeta",
     "check_folder",
+    "check_suffix",
     "exit_segment",
     "file_hash",
     "folder_hashes",

@@ -72,6 +72,12 @@ def new_file(out: Path) -> Iterator[Path]:
         building.unlink(missing_ok=True)
 
 
+def check_suffix(out: Path, suffix: str) -> None:
+    """:raises DataError: the name of `out` does not tell what will be in it."""
+    if out.suffix != suffix:
+        raise DataError(out, f"does not end in {suffix}", fix=f"pass --out {out.with_suffix(suffix)}")
+
+
 def _replace_folder(building: Path, out: Path) -> None:
     if out.exists():
         old = out.with_name(f".{out.name}.old-{os.getpid()}")

@@ -73,7 +73,7 @@ class RunFolder:
         except (ValidationError, ValueError) as error:
             raise DataError(path / "run.json", "does not parse", found=" ".join(str(error).split())[:200]) from None
         if kind is not None and meta.kind != kind:
-            raise DataError(path, f"is a {meta.kind} run", expected=f"a run of kind {kind}")
+            raise DataError(path, "is a run of another kind", found=meta.kind, expected=kind)
         return cls(path, meta)
 
     @property

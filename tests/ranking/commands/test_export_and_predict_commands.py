@@ -131,10 +131,22 @@ def test_a_file_missing_from_an_export(folders, click_log, tmp_path, refused):
     assert "dense.pt2: is missing from the exported ranker; export the run again" in line
 
 
+def test_an_export_without_its_manifest(folders, click_log, tmp_path, refused):
+    copied = copytree(folders[1], tmp_path / "export")
+    (copied / "manifest.json").unlink()
+    line = refused("predict", copied, click_log.path, "--out", tmp_path / "x.parquet")
+    assert "is not an exported ranker (manifest.json is missing)" in line
+
+
+def test_predictions_are_parquet_by_name_too(folders, click_log, tmp_path, refused):
+    line = refused("predict", folders[0], click_log.path, "--out", tmp_path / "x.csv")
+    assert line.endswith("x.csv: does not end in .parquet; pass --out " + str(tmp_path / "x.parquet"))
+
+
 @pytest.mark.parametrize(
     ("meta", "message"),
     [
-        ({"kind": "encoder", "name": "segment_interest"}, "is a encoder run (expected: a run of kind ranker)"),
+        ({"kind": "encoder", "name": "segment_interest"}, "another kind (found: encoder; expected: ranker)"),
         ({"kind": "ranker", "name": "dcn_v2", "rows": "segments"}, "was trained on segments, not on impressions"),
         (None, "is not a run folder (run.json is missing)"),
     ],

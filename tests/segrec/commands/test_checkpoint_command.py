@@ -143,6 +143,10 @@ def exists(run: Path) -> list[str]:
     return ["export", str(run), "--out", str(run / "checkpoints/config.json")]
 
 
+def other_suffix(run: Path) -> list[str]:
+    return ["export", str(run), "--table", "item", "--out", str(run / "x.csv")]
+
+
 def damaged(run: Path) -> list[str]:
     (run / "checkpoints/step_00000010/progress.json").write_text("{}")
     return ["inspect", str(run / "checkpoints/step_00000010")]
@@ -164,6 +168,7 @@ def no_run(run: Path) -> list[str]:
         (no_such_table, "has no table 'user' (found: 00_item)"),
         (no_vocabulary, "has no vocabulary of table '00_item' (found: none); tables of bucketed numbers"),
         (exists, "config.json: exists already"),
+        (other_suffix, "x.csv: does not end in .parquet; pass --out "),
         (damaged, "step_00000010: is damaged (progress.json has 2 of"),
         (all_damaged, "holds no intact checkpoint (found: 2 damaged)"),
         (no_run, "features: holds no checkpoints; pass a run folder"),

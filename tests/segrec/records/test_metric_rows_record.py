@@ -52,7 +52,7 @@ def test_run_folders(tmp_path):
     run = RunFolder.open(tmp_path, "encoder")
     assert run.meta == meta
     assert (run.config.name, run.metrics.name, run.frozen.name) == ("config.yaml", "metrics.json", "frozen")
-    with pytest.raises(DataError, match=r"is a encoder run .expected: a run of kind ranker"):
+    with pytest.raises(DataError, match=r"is a run of another kind .found: encoder; expected: ranker"):
         RunFolder.open(tmp_path, "ranker")
 
 
