@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ranking.encoding.feature_encoding import FittedFeatures
 from ranking.training.trained_ranker import WEIGHTS
 from ranking.warm_start_config import WarmStartConfig
+from segrec.fitting.column_shards import whole_sums
 from segrec.fitting.stored_checkpoint import RANKER, StoredCheckpoint, feature_of, table_of
 from segrec.fitting.warm_rows import NEW, RowReader, fill_rows, rows_by_id
 from segrec.records import ConfigError, DataError, DatasetFolder, RunFolder
@@ -172,12 +173,14 @@ class _OlderRun:
         rows = self._checkpoint.tensors[tensor].size[0]
         shape = tuple(now.size())[1:]
         found = None if name not in stored else tuple(self._checkpoint.tensors[stored[name]].size)
-        if found != (rows, *shape):
+        by_row = not shape and found is not None and len(found) == 1 and found[0] % rows == 0
+        if found != (rows, *shape) and not by_row:
             raise DataError(
                 self.run.path, f"table {feature_of(spec.name)!r} has another optimizer: state {name!r}", found=found,
                 expected=(rows, *shape), fix="set warm_start.optimizer=false",
             )  # fmt: skip
         whole = self._checkpoint.read(stored[name])
+        whole = whole_sums(whole, rows) if by_row else whole
         return lambda start, end: whole[start:end]
 
 

@@ -25,14 +25,18 @@ def whole_rows(sizes: Mapping[str, torch.Size], tables: str, module: str) -> dic
     return found
 
 
+def whole_sums(stored: Tensor, rows: int) -> Tensor:
+    """(rows x shards,) -> (rows,): the mean over equal shards is the sum that the whole row has."""
+    return stored.view(-1, rows).mean(dim=0)
+
+
 @torch.no_grad()
 def fill_sums(target: Any, stored: Tensor, rows: int) -> None:
     """Writes stored sums (rows x their shards,) into `target` (rows x its shards,), in place.
 
-    The mean over equal shards is the sum that the whole row has (an exact one for unsharded tables); new shards all
-    begin with it.
+    New shards all begin with the whole row's sum.
     """
-    mean = stored.view(-1, rows).mean(dim=0)
+    mean = whole_sums(stored, rows)
     for shard, (start, *_) in local_shards(target):
         places = torch.arange(start, start + len(shard)) % rows
         shard.copy_(mean[places])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,23 @@ def test_tables_of_past_events_take_rows_by_the_id_that_they_show(click_log: Dat
     for name in tables:
         assert torch.allclose(now[name], before[name], atol=1e-7), name
     assert "warm start, item_id_feed: 40 rows taken, 0 new, 0 gone" in list(warm_start_lines(runs[1].path))
+
+
+def test_sums_of_an_older_run_with_column_shards_come_as_their_mean(
+    older: RunFolder, click_log: DatasetFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sets = (*STILL, f"warm_start.run={older.path}", "warm_start.optimizer=true")
+    plain = _sums(StoredCheckpoint.open(trained(click_log, tmp_path / "plain", *sets).path))
+    stored = StoredCheckpoint.open(older.path)
+    states = [name for name in stored.tensors if name.startswith("tables/")]
+    two = {name: torch.cat([stored.read(name), stored.read(name) + 2]) for name in states}
+    sizes = {name: replace(meta, size=two[name].shape if name in two else meta.size)
+             for name, meta in stored.tensors.items()}  # fmt: skip
+    with monkeypatch.context() as patched:
+        patched.setattr(StoredCheckpoint, "tensors", sizes)
+        patched.setattr(StoredCheckpoint, "read", lambda _, name: two[name])
+        run = trained(click_log, tmp_path / "sharded", *sets)
+    assert torch.allclose(_sums(StoredCheckpoint.open(run.path)), plain + 1, atol=1e-6)
 
 
 def _sums(stored: StoredCheckpoint) -> torch.Tensor:
