@@ -28,12 +28,15 @@ _BLOCK_ROWS = 65_536
 def export_weights(stored: StoredCheckpoint, out: Path) -> int:
     """Writes all weights and buffers, whole, by plain names, as safetensors; one tensor is in memory at a time.
 
+    Of a ranker's checkpoint those of the ranker, not those of its loss (learned variances).
+
     :returns: the number of tensors.
     :raises DataError: `out` cannot be written.
     """
     header: dict[str, object] = {}
     place = 0
-    for name in stored.weights():
+    names = [name for name in stored.weights() if name.startswith(MODULE + RANKER)] or stored.weights()
+    for name in names:
         meta = stored.tensors[name]
         kind, end = meta.properties.dtype, place + meta.size.numel() * meta.properties.dtype.itemsize
         header[name.removeprefix(MODULE).removeprefix(RANKER)] = {
@@ -44,7 +47,7 @@ def export_weights(stored: StoredCheckpoint, out: Path) -> int:
     told += b" " * (-len(told) % 8)  # data begins at a multiple of 8
     with new_file(out) as building, building.open("wb") as file:
         file.write(len(told).to_bytes(8, "little") + told)
-        for name in stored.weights():
+        for name in names:
             file.write(_bytes(stored.read(name)))
     return len(header)
 

@@ -15,6 +15,8 @@ from ranking.rankers import find_ranker
 from ranking.report import write_page
 from ranking.report.training_curves import read_scalars
 from ranking.training.ranker_run import train_ranker
+from segrec.fitting.checkpoint_export import export_weights
+from segrec.fitting.stored_checkpoint import StoredCheckpoint
 from segrec.metrics.auc import auc
 from segrec.metrics.log_loss import log_loss
 from segrec.records import KEY, ConfigError, DataError, RunFolder, read_metric_rows
@@ -147,6 +149,8 @@ def test_learned_variances_stay_out_of_the_weights(several_labels_log, tmp_path)
     weights = load_file(run.path / "model.safetensors")
     assert weights["head.weight"].shape[0] == weights["head.bias"].shape[0] == len(LABELS)
     assert not any("log_variance" in name for name in weights)
+    export_weights(StoredCheckpoint.open(run.path), tmp_path / "checkpoint.safetensors")
+    assert load_file(tmp_path / "checkpoint.safetensors").keys() == weights.keys()
     assert predict(run, several_labels_log, "test").height > 0
 
 
