@@ -73,7 +73,7 @@ def ctr(
     labels = common_labels(folders, label or ())
     files, others = _others(against or [], opened, split, [one.name for one in labels])
     if files and len(labels) > 1:
-        raise ConfigError(f"{files[0].path} holds one label's predictions: say which with --label")
+        raise ConfigError(f"{files[0].path}: files of predictions are read for one label: say which with --label")
     own = _answers(folders, [path.name for path in given], opened, split)
     controls = _controls(folders, own, opened, split, placebo_runs or out.with_suffix("")) if placebo else []
     rows: list[MetricRow] = []

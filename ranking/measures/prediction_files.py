@@ -14,17 +14,20 @@ from segrec.records import KEY, DataError, scan_parquet
 _TURN = "turn"
 
 
-def read_predictions(file: Path, rows: pl.DataFrame, *, probabilities: bool = True) -> npt.NDArray[np.float64]:
+def read_predictions(
+    file: Path, rows: pl.DataFrame, *, probabilities: bool = True, label: str | None = None
+) -> npt.NDArray[np.float64]:
     """Predictions (n,) for `rows` (user_id, item_id, time_ms), in their order.
 
     Logs may hold one key twice (two reports of an impression): the file then holds that key once, or as often as the
     dataset, in the dataset's order. Rows of other splits are ignored.
 
     :param probabilities: they lie in [0, 1]; False: seconds, at least 0.
+    :param label: a file that `segrec predict` wrote for several labels holds prediction_LABEL.
     :raises DataError: not Parquet, a column missing or of another type, a prediction that is null, NaN or outside
         its range, a key that occurs too often, or a row without prediction (the first one is named).
     """
-    frame = _checked(file, rows, probabilities)
+    frame = _checked(file, rows, probabilities, f"prediction_{label}")
     wanted = rows.select(KEY).with_columns(pl.int_range(pl.len()).over(KEY).alias(_TURN))
     found = frame.with_columns(pl.int_range(pl.len()).over(KEY).alias(_TURN), pl.len().over(KEY).alias("copies")).join(
         wanted.group_by(KEY).agg(pl.len().alias("needed")), on=KEY, how="inner"
@@ -45,12 +48,15 @@ def read_predictions(file: Path, rows: pl.DataFrame, *, probabilities: bool = Tr
     return values["prediction"].to_numpy().astype(np.float64)
 
 
-def _checked(file: Path, rows: pl.DataFrame, probabilities: bool) -> pl.DataFrame:
+def _checked(file: Path, rows: pl.DataFrame, probabilities: bool, own: str) -> pl.DataFrame:
     """The file's columns, of the dataset's types, every prediction in its range."""
     if not file.is_file():
         raise DataError(file, "is not there", fix="pass a Parquet file of user_id, item_id, time_ms, prediction")
     scanned = scan_parquet([file])
     schema = scanned.collect_schema()
+    if own in schema and "prediction" not in schema:
+        scanned = scanned.rename({own: "prediction"})
+        schema = scanned.collect_schema()
     for name in (*KEY, "prediction"):
         if name not in schema:
             raise DataError(

@@ -35,6 +35,16 @@ def test_matched_by_key_in_the_rows_order(write):
     assert read_predictions(file, ROWS).tolist() == [0.1, 0.2, 0.3, 0.3]
 
 
+def test_a_file_of_several_labels_gives_the_one_asked_for(write):
+    file = write(
+        user_id=[1, 1, 2], item_id=[10, 20, 10], time_ms=[5, 5, 6],
+        prediction_is_click=[0.1, 0.2, 0.3], prediction_long_view=[0.4, 0.5, 0.6],
+    )  # fmt: skip
+    assert read_predictions(file, ROWS, label="long_view").tolist() == [0.4, 0.5, 0.6, 0.6]
+    with pytest.raises(DataError, match="column 'prediction' is missing"):
+        read_predictions(file, ROWS, label="is_like")
+
+
 def test_a_key_as_often_as_in_the_dataset_keeps_its_order(write):
     file = write(user_id=[2, 1, 1, 2], item_id=[10, 20, 10, 10], time_ms=[6, 5, 5, 6], prediction=[0.4, 0.2, 0.1, 0.5])
     assert read_predictions(file, ROWS).tolist() == [0.1, 0.2, 0.4, 0.5]

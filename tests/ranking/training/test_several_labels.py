@@ -134,7 +134,7 @@ def test_a_file_is_of_one_label(run, several_labels_log, tmp_path):
     measured = evaluated(run, several_labels_log, tmp_path, "--label", "watch_time", *files)
     assert measured["copy", "RMSE"].value == measured["dcn_v2", "RMSE"].value
     refused = evaluate(run.path, several_labels_log.path, "--out", tmp_path / "no.json", *files)
-    assert "copy.parquet holds one label's predictions: say which with --label" in str(refused.exception)
+    assert "copy.parquet: files of predictions are read for one label: say which with --label" in str(refused.exception)
     of_click = evaluate(run.path, several_labels_log.path, "--out", tmp_path / "no.json", "--label", "is_click", *files)
     assert "a prediction is no probability" in str(of_click.exception)
     other = evaluate(run.path, several_labels_log.path, "--out", tmp_path / "no.json", "--label", "is_clik")
