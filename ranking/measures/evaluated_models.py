@@ -127,7 +127,8 @@ def file_predictions(files: Sequence[NamedPath], outcomes: Outcomes) -> list[Pre
         names[:place].count(name) if names.count(name) > 1 else None for place, name in enumerate(names)
     ]
     read: list[npt.NDArray[np.float64]] = [
-        read_predictions(file.path, outcomes.rows, probabilities=outcomes.bounded, label=outcomes.label) for file in files
+        read_predictions(file.path, outcomes.rows, probabilities=outcomes.bounded, label=outcomes.label)
+        for file in files
     ]
     return [Prediction(*made) for made in zip(names, read, seeds, strict=True)]
 
