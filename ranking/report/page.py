@@ -130,6 +130,11 @@ def _run_part(run: RunRecord) -> RunPart:
     return RunPart(run, text, curves or Absent("this run wrote no TensorBoard events", _refit(run)))
 
 
+def _labels(run: RunRecord) -> str:
+    """The options of `segrec rank` for the run's labels."""
+    return " ".join(f"--label {label}" for label in str(run.meta.label).split("+"))
+
+
 def _refit(run: RunRecord) -> str:
     verb = "fit" if run.meta.kind == "encoder" else "rank"
     rows = (
@@ -219,7 +224,7 @@ def _why_no_scores(run: RunRecord) -> Absent:
     if run.meta.kind == "ranker" and run.meta.scores is None:
         return Absent(
             "this ranker ran without segment scores",
-            f"{_refit(run)}-with-scores --label {run.meta.label} --scores SCORES.parquet",
+            f"{_refit(run)}-with-scores {_labels(run)} --scores SCORES.parquet",
         )
     return Absent(
         f"no score table with test rows of {run.meta.dataset} lies at {run.meta.scores or run.folder.path}",

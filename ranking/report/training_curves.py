@@ -62,7 +62,9 @@ def _draw(tag: str, curve: pl.DataFrame) -> Picture:
     shown = curve.gather_every(max(1, curve.height // _SHOWN_POINTS))
     base = alt.Chart(shown, width=250, height=130).encode(
         x=alt.X("step:Q", title="step", axis=alt.Axis(tickCount=4, format="~s")),
-        y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False, nice=True), axis=alt.Axis(tickCount=4)),
+        y=alt.Y(
+            "value:Q", title=None, scale=alt.Scale(zero=False, nice=True), axis=alt.Axis(tickCount=4, format=".4~g")
+        ),
     )
     chart = base.mark_line(color=FIRST)
     if curve.height <= 30:

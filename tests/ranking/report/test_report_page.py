@@ -73,6 +73,12 @@ def test_a_bare_run_names_the_commands_that_make_the_rest(tmp_path: Path, made: 
     assert "this run wrote no TensorBoard events" in html
 
 
+def test_several_labels_are_as_many_options(tmp_path: Path, made: Any, dataset: DatasetFolder) -> None:
+    run = made.run(tmp_path / "run", "ranker", dataset, label="is_click+watch_time")
+    html = write_page(run).read_text(encoding="utf-8")
+    assert "-with-scores --label is_click --label watch_time --scores" in html
+
+
 def test_without_scores_the_encoder_page_names_the_score_command(
     tmp_path: Path, made: Any, dataset: DatasetFolder
 ) -> None:
