@@ -129,6 +129,7 @@ def _tell(run: RunFolder, result: FitResult) -> None:
     from ranking.targets.labels import StoredLabel, note_of
     from ranking.training.warm_start import warm_start_lines
     from segrec.fitting.profiling import profile_lines
+    from segrec.tables.plans import plan_lines
 
     for line in warm_start_lines(run.path):
         typer.echo(line)
@@ -139,7 +140,7 @@ def _tell(run: RunFolder, result: FitResult) -> None:
         if note is not None:
             typer.echo(f"note: {note}")
     for title, lines in (
-        ("tables", (run.path / "plan.txt").read_text(encoding="utf-8").splitlines()),
+        ("tables", plan_lines(run.path)),
         ("ids", IdReport.read(run.path).lines()),
         ("profile", profile_lines(run.path)),
     ):

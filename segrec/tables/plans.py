@@ -75,9 +75,9 @@ def plan_of(module: nn.Module) -> StoredPlan:
 
 
 def plan_text(module: nn.Module) -> str:
-    """Where each table lies: name, rows, width, type of sharding, kernel, processes, size of the weights."""
+    """Where each table lies, the largest first: name, rows, width, sharding, kernel, processes, size of the weights."""
     lines: list[tuple[str, ...]] = [_COLUMNS]
-    for table in plan_of(module).tables:
+    for table in sorted(plan_of(module).tables, key=lambda table: -table.mib):
         ranks = ",".join(map(str, table.ranks))
         told = (table.table, table.rows, table.dim, table.dtype, table.sharding, table.kernel, ranks)
         lines.append((*map(str, told), f"{table.mib:.1f}"))
@@ -85,6 +85,13 @@ def plan_text(module: nn.Module) -> str:
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
+
+
+def plan_lines(folder: Path, most: int = 8) -> list[str]:
+    """The largest tables of `folder`'s plan.txt under its head, and how many more there are."""
+    lines = (folder / "plan.txt").read_text(encoding="utf-8").splitlines()
+    left = len(lines) - 1 - most
+    return lines if left < 2 else [*lines[: most + 1], f"and {left} smaller ones: {folder / 'plan.txt'}"]
 
 
 def write_plan(module: nn.Module, folder: Path) -> None:

@@ -16,7 +16,7 @@ from torchrec.distributed.types import ShardingPlan
 from segrec.records import ConfigError, DataError
 from segrec.tables import ShardingConfig, TableSpec, bags, distribute, plan_text, sequences, write_plan
 from segrec.tables.planning import PLANNER_ERRORS, check_sharding, no_plan_reason, planner_of, sharders
-from segrec.tables.plans import StoredPlan, plan_of, read_plan
+from segrec.tables.plans import StoredPlan, plan_lines, plan_of, read_plan
 from segrec.tables.specs import check_supported
 
 GIB = 2**30
@@ -189,3 +189,12 @@ def test_on_a_gpu_tables_lie_where_the_settings_want_them(changes: dict[str, obj
     given = [spec(**changes)]
     (table,) = plan_of(distribute(Tables(given), given, seed=0, device="cuda")).tables
     assert table.kernel == {"uvm_caching": "fused_uvm_caching", "host": "fused_uvm"}.get(changes.get("memory"), "fused")
+
+
+def test_the_console_shows_the_largest_tables(tmp_path: Path) -> None:
+    specs = [TableSpec(name=f"t{n}", rows=100 * n, dim=4, features=(f"f{n}",)) for n in range(1, 6)]
+    write_plan(distribute(nn.ModuleDict({"tables": bags(specs)}), specs, seed=0), tmp_path)
+    shown = plan_lines(tmp_path, most=2)
+    assert [line.split()[0] for line in shown[:3]] == ["table", "t5", "t4"]
+    assert shown[3] == f"and 3 smaller ones: {tmp_path / 'plan.txt'}"
+    assert len(plan_lines(tmp_path, most=4)) == 6  # a line that says "one more" is as long as that one
