@@ -36,6 +36,7 @@ def main() -> None:
     if under_torchrun():
         run_together(build_app())
         return
+    logging.basicConfig(format="segrec: %(message)s")
     try:
         build_app()()
     except SegrecError as error:

@@ -41,7 +41,7 @@ def export(
         float | None,
         typer.Option(
             "--tolerance", min=0,
-            help="of that comparison: largest difference of a probability (1e-5), with int8 the loss of AUC (1e-3)",
+            help="of that comparison: largest difference of a prediction (1e-5), with int8 the loss of AUC (1e-3)",
         ),
     ] = None,
     scores: Annotated[
@@ -87,7 +87,7 @@ def _tell(manifest: ExportManifest, parity: Parity, out: Path) -> None:
     typer.echo(f"{manifest.ranker}: {mib:.1f} MiB, tables {tables}{compiled}")
     lost = ", ".join(f"AUC of {name} {0.0 - value:+.6f}" for name, value in parity.auc_loss.items())
     typer.echo(
-        f"checked on {parity.rows:,} rows ({parity.checked_on}): largest difference of a probability "
+        f"checked on {parity.rows:,} rows ({parity.checked_on}): largest difference of a prediction "
         f"{parity.largest_difference:.2g}" + (f"; {lost}" if lost else "")
     )
     typer.echo(f"export: {out}")

@@ -37,15 +37,18 @@ def predict(
     device: Annotated[
         Literal["cpu", "cuda"] | None, typer.Option("--device", help="default: the run's; of an export cpu")
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an existing file")] = False,
 ) -> None:
     """Write user_id, item_id, time_ms, kept columns and the prediction of every row, in the dataset's order.
 
     `segrec evaluate ctr ... --against NAME=FILE.parquet` reads the file.
     """
     from ranking.written_predictions import check_columns, write_predictions
-    from segrec.records import SPLITS, DatasetFolder, ScoreTable, check_suffix
+    from segrec.records import SPLITS, DataError, DatasetFolder, ScoreTable, check_suffix
 
     check_suffix(out, ".parquet")
+    if out.exists() and not overwrite:
+        raise DataError(out, "exists already", fix="choose another --out, or pass --overwrite")
     opened = DatasetFolder.open(dataset)
     keep = [name for given in columns or () for name in given.split(",") if name]
     check_columns(opened, keep)

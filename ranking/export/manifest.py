@@ -109,7 +109,7 @@ class ExportManifest(_Part):
         try:
             manifest = cls.model_validate_json(file.read_text(encoding="utf-8"))
         except (ValidationError, ValueError) as error:
-            raise DataError(file, "does not parse", found=" ".join(str(error).split())[:200], fix=_FIX) from None
+            raise DataError(file, "does not parse", found=_first_line(error), fix=_FIX) from None
         check_folder(
             folder,
             manifest.files,
@@ -119,3 +119,10 @@ class ExportManifest(_Part):
             again=_FIX,
         )
         return manifest
+
+
+def _first_line(error: ValueError) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        return ": ".join([*(".".join(map(str, first["loc"])),) * bool(first["loc"]), first["msg"]])
+    return str(error).splitlines()[0]

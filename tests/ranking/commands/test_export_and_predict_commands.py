@@ -51,7 +51,7 @@ def refused(monkeypatch, capsys):
 def test_export_tells_size_and_parity(folders, click_log):
     _, export, told = folders
     assert "tables int8" in told
-    assert f"checked on 611 rows ({click_log.path}): largest difference of a probability" in told
+    assert f"checked on 611 rows ({click_log.path}): largest difference of a prediction" in told
     assert "AUC of is_click" in told
     assert json.loads((export / "parity.json").read_text())["labels"] == {"is_click": "logged"}
 
@@ -85,7 +85,7 @@ def test_unlabelled_rows_are_predicted(folders, click_log, make_dataset, tmp_pat
     rows = click_log.interactions(["test"]).head(5).collect().drop("is_click", "watch_ms")
     other = make_dataset(rows, click_log.users(), click_log.items(), context=["tab"], name="unlabelled")
     for model in folders[:2]:
-        invoke("predict", model, other.path, "--out", tmp_path / "found.parquet")
+        invoke("predict", model, other.path, "--out", tmp_path / "found.parquet", "--overwrite")
         assert pl.read_parquet(tmp_path / "found.parquet").height == 5
 
 
@@ -136,6 +136,16 @@ def test_an_export_without_its_manifest(folders, click_log, tmp_path, refused):
     (copied / "manifest.json").unlink()
     line = refused("predict", copied, click_log.path, "--out", tmp_path / "x.parquet")
     assert "is not an exported ranker (manifest.json is missing)" in line
+
+
+def test_a_file_that_is_there_stays(folders, click_log, tmp_path, refused):
+    out = tmp_path / "x.parquet"
+    out.write_bytes(b"mine")
+    line = refused("predict", folders[0], click_log.path, "--out", out)
+    assert "exists already; choose another --out, or pass --overwrite" in line
+    assert out.read_bytes() == b"mine"
+    invoke("predict", folders[0], click_log.path, "--out", out, "--overwrite")
+    assert "prediction" in pl.read_parquet(out).columns
 
 
 def test_predictions_are_parquet_by_name_too(folders, click_log, tmp_path, refused):

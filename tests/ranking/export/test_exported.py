@@ -106,6 +106,7 @@ def flip(file):
         ("features/more.json", Path.touch, "more.json: is not in the manifest"),
         ("manifest.json", Path.unlink, "is not an exported ranker .manifest.json is missing."),
         ("manifest.json", lambda file: file.write_text("{"), "manifest.json: does not parse"),
+        ("manifest.json", lambda file: file.write_text("{}"), r"does not parse .found: [a-z_]+: Field required"),
     ],
 )
 def test_a_folder_that_is_not_what_was_exported(name, damage, problem, small_export, tmp_path):
