@@ -144,8 +144,8 @@ def assignments(setting: str, temperatures: dict[str, float]) -> list[str]:
 
 
 def quoted(row: Row) -> bool:
-    """All rows of the shown metrics on all test rows, single seeds included: the t-test needs them."""
-    return row["cohort"] == "all" and row["metric"] in SHOWN
+    """What the tables show, on all test rows; single seeds too: the t-test needs them."""
+    return row["cohort"] == "all" and row["metric"] in SHOWN and row["versus"] in (None, "Video")
 
 
 def show(name: str) -> None:

@@ -103,7 +103,7 @@ def evaluated(part: Part, dataset: Path, ranker: str) -> Path:
 
 
 def quoted(row: Row) -> bool:
-    return row["seed"] is None and row["metric"] in SHOWN and row["cohort"] in ("all", "warm", "cold", "first_of_user")
+    return row["seed"] is None and row["metric"] in SHOWN and row["cohort"] == "all"
 
 
 def show(name: str) -> None:
@@ -113,12 +113,11 @@ def show(name: str) -> None:
         print(f"zoo_{name}: not measured\n")
         return
     found: dict[str, list[dict[str, Any]]] = json.loads(file.read_text())["rows"]
-    rows = {ranker: [row for row in listed if row["cohort"] == "all"] for ranker, listed in found.items()}
-    first = next(iter(rows.values()))
+    first = next(iter(found.values()))
     print(f"**{name}: {LABELS[name]}, {first[0]['n']:,} test rows, {len(SEEDS)} seeds**\n")
     print("| ranker | " + " | ".join(SHOWN) + " | AUC - without scores | GAUC - without | LogLoss - without |")
     print("|" + " --- |" * (len(SHOWN) + 4))
-    for ranker, listed in rows.items():
+    for ranker, listed in found.items():
         for use in USES.values():
             model = f"{ranker}{use}"
             cells = [interval(listed, model, metric) for metric in SHOWN]
