@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import json
@@ -10,7 +11,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -93,6 +94,34 @@ def run_here(call: Call) -> float:
     with contextlib.redirect_stdout(io.StringIO()):
         build_app()(_words(call), standalone_mode=False)
     return time.perf_counter() - start
+
+
+def command_line(
+    doc: str | None,
+    prefix: str,
+    *,
+    datasets: Mapping[str, Callable[[Part], Path]],
+    rankers: Sequence[str],
+    measure: Callable[[Part, Path, Sequence[str]], None],
+    show: Callable[[str], None],
+) -> None:
+    """Measures each data set's part `PREFIX_NAME`, then shows its tables; --print only shows."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--samples", type=Path, help="folder of the real samples")
+    parser.add_argument("--work", type=Path, default=Path("runs") / prefix)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--only", nargs="*", choices=datasets, default=list(datasets))
+    parser.add_argument("--rankers", nargs="*", choices=rankers, default=list(rankers))
+    parser.add_argument("--print", action="store_true", help="only print the tables of benchmarks/results")
+    arguments = parser.parse_args()
+    if not arguments.print:
+        if arguments.samples is None:
+            parser.error("--samples DIR is needed to measure")
+        for name in arguments.only:
+            part = Part(f"{prefix}_{name}", arguments.work.resolve(), arguments.samples.resolve(), arguments.jobs)
+            measure(part, datasets[name](part), arguments.rankers)
+    for name in arguments.only:
+        show(name)
 
 
 def quoted(row: Row) -> bool:

@@ -11,7 +11,6 @@ position at the head; the softmax's temperature of each kind of weights was chos
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import RESULTS
-from parts import Call, Part, Row
+from parts import Call, Part, Row, command_line
 from sample_results import kuairand, world
 from scipy import stats
 
@@ -190,25 +189,5 @@ def same(row: dict[str, Any], model: str, metric: str, versus: str | None) -> bo
     return bool(row["model"] == model and row["metric"] == metric and row["versus"] == versus)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--samples", type=Path, help="folder of the real samples")
-    parser.add_argument("--work", type=Path, default=Path("runs/segrec"))
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--only", nargs="*", choices=DATASETS, default=list(DATASETS))
-    parser.add_argument("--rankers", nargs="*", choices=RANKERS, default=list(RANKERS))
-    parser.add_argument("--print", action="store_true", help="only print the tables of benchmarks/results")
-    arguments = parser.parse_args()
-    if not arguments.print:
-        if arguments.samples is None:
-            parser.error("--samples DIR is needed to measure")
-        for name in arguments.only:
-            samples = arguments.samples.resolve()
-            part = Part(f"segrec_{name}", arguments.work.resolve(), samples, arguments.jobs)
-            measure(part, DATASETS[name](part), arguments.rankers)
-    for name in arguments.only:
-        show(name)
-
-
 if __name__ == "__main__":
-    main()
+    command_line(__doc__, "segrec", datasets=DATASETS, rankers=RANKERS, measure=measure, show=show)

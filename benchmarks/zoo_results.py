@@ -10,14 +10,13 @@ Writes benchmarks/results/zoo_PART.json; --print makes the tables from those fil
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from machine import RESULTS
-from parts import SEEDS, Call, Part, Row
+from parts import SEEDS, Call, Part, Row, command_line
 from sample_results import kuairand
 from segrec_results import same, valid_loss, value
 
@@ -138,24 +137,5 @@ def change(rows: Sequence[dict[str, Any]], model: str, metric: str, versus: str)
     return f"{row['value']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--samples", type=Path, help="folder of the real samples")
-    parser.add_argument("--work", type=Path, default=Path("runs/zoo"))
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--only", nargs="*", choices=DATASETS, default=list(DATASETS))
-    parser.add_argument("--rankers", nargs="*", choices=RANKERS, default=list(RANKERS))
-    parser.add_argument("--print", action="store_true", help="only print the tables of benchmarks/results")
-    arguments = parser.parse_args()
-    if not arguments.print:
-        if arguments.samples is None:
-            parser.error("--samples DIR is needed to measure")
-        for name in arguments.only:
-            part = Part(f"zoo_{name}", arguments.work.resolve(), arguments.samples.resolve(), arguments.jobs)
-            measure(part, DATASETS[name](part), arguments.rankers)
-    for name in arguments.only:
-        show(name)
-
-
 if __name__ == "__main__":
-    main()
+    command_line(__doc__, "zoo", datasets=DATASETS, rankers=RANKERS, measure=measure, show=show)

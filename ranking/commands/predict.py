@@ -44,8 +44,11 @@ def predict(
     `segrec evaluate ctr ... --against NAME=FILE.parquet` reads the file.
     """
     from ranking.written_predictions import check_columns, write_predictions
-    from segrec.records import SPLITS, DataError, DatasetFolder, ScoreTable, check_suffix
+    from segrec.records import SPLITS, ConfigError, DataError, DatasetFolder, ScoreTable, check_suffix
+    from segrec.torchrun import under_torchrun
 
+    if under_torchrun():
+        raise ConfigError("segrec predict is the work of one process; run it without torchrun")
     check_suffix(out, ".parquet")
     if out.exists() and not overwrite:
         raise DataError(out, "exists already", fix="choose another --out, or pass --overwrite")

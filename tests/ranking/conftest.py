@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from ranking.cli import main
 from segrec.records import SPLITS, DatasetFolder, DatasetMeta, SplitRule
 from segrec.testing.live_dataset import make_live_dataset
 
@@ -113,3 +114,31 @@ def write_small_dataset(
 def live_dataset(tmp_path_factory: pytest.TempPathFactory) -> DatasetFolder:
     """Twenty live rooms of 20 to 30 segments, an impression every third one."""
     return make_live_dataset(tmp_path_factory.mktemp("live") / "rooms", rooms=20, segments=30, seed=3)
+
+
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """(arguments) -> the one line of a command that must fail with exit code 2."""
+
+    def run(*arguments: object) -> str:
+        monkeypatch.setattr("sys.argv", ["segrec", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        assert left.value.code == 2
+        line = capsys.readouterr().err.strip().splitlines()[-1]
+        assert line.startswith("segrec: error: ")
+        return line
+
+    return run
+
+
+@pytest.fixture
+def refused_run(refused: Callable[..., str], tmp_path: Path) -> Callable[..., str]:
+    """As `refused`, of a command with --out, which must leave nothing there."""
+
+    def run(*arguments: object) -> str:
+        line = refused(*arguments, "--out", tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+        return line
+
+    return run

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from ranking.cli import build_app, main
+from ranking.cli import build_app
 from ranking.id_report import IdReport
 from ranking.opened_run import OpenedRun
 from ranking.prediction import predict
@@ -41,23 +41,6 @@ def run(world, tmp_path_factory):
     out = tmp_path_factory.mktemp("history_run") / "din"
     done("rank", "din", world.path, "--label", "is_click", "--out", out, *FAST)
     return RunFolder.open(out, "ranker")
-
-
-@pytest.fixture
-def refused(tmp_path, monkeypatch, capsys):
-    """The one line on stderr of a command that must end with exit code 2 and leave nothing."""
-
-    def run(*arguments):
-        monkeypatch.setattr("sys.argv", ["segrec", *map(str, arguments), "--out", str(tmp_path / "run")])
-        with pytest.raises(SystemExit) as left:
-            main()
-        assert left.value.code == 2
-        line = capsys.readouterr().err.strip().splitlines()[-1]
-        assert line.startswith("segrec: error: ")
-        assert not (tmp_path / "run").exists()
-        return line
-
-    return run
 
 
 def changed(dataset, folder, change):
@@ -164,10 +147,10 @@ def test_two_processes_read_histories_as_one(world, tmp_path):
         ("dcn_v2", "features.history.length=-2", "field 'features.history.length'"),
     ],
 )
-def test_bad_histories_are_one_line_and_exit_2(world, refused, ranker, setting, message):
-    assert message in refused("rank", ranker, world.path, "--label", "is_click", "--set", setting)
+def test_bad_histories_are_one_line_and_exit_2(world, refused_run, ranker, setting, message):
+    assert message in refused_run("rank", ranker, world.path, "--label", "is_click", "--set", setting)
 
 
-def test_segments_as_rows_have_no_user(live_dataset, refused):
-    line = refused("rank", "din", live_dataset.path, "--rows", "segments", "--label", "lvtr")
+def test_segments_as_rows_have_no_user(live_dataset, refused_run):
+    line = refused_run("rank", "din", live_dataset.path, "--rows", "segments", "--label", "lvtr")
     assert "has rows without user_id, and a history is a user's" in line

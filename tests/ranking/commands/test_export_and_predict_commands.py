@@ -7,11 +7,11 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from ranking.cli import build_app, main
+from ranking.cli import build_app
 from ranking.measures.prediction_files import read_predictions
 from ranking.rankers import find_ranker
 from ranking.training.ranker_run import train_ranker
-from segrec.records import KEY, RunFolder, RunMeta, write_run_meta
+from segrec.records import KEY, ConfigError, RunFolder, RunMeta, write_run_meta
 
 
 @pytest.fixture(scope="module")
@@ -30,22 +30,6 @@ def invoke(*arguments):
     result = CliRunner().invoke(build_app(), [str(argument) for argument in arguments])
     assert result.exit_code == 0, result.output
     return result
-
-
-@pytest.fixture
-def refused(monkeypatch, capsys):
-    """(arguments) -> the one line of a command that must fail with exit code 2."""
-
-    def run(*arguments):
-        monkeypatch.setattr("sys.argv", ["segrec", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        assert left.value.code == 2
-        line = capsys.readouterr().err.strip().splitlines()[-1]
-        assert line.startswith("segrec: error: ")
-        return line
-
-    return run
 
 
 def test_export_tells_size_and_parity(folders, click_log):
@@ -169,3 +153,10 @@ def test_what_is_no_run_of_impressions(meta, message, click_log, tmp_path, refus
     for command, more in (("export", []), ("predict", [click_log.path])):
         assert message in refused(command, tmp_path / "run", *more, "--out", tmp_path / "x.parquet")
         assert not (tmp_path / "x.parquet").exists()
+
+
+def test_prediction_is_the_work_of_one_process(folders, click_log, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "one")
+    words = ["predict", str(folders[0]), str(click_log.path), "--out", str(tmp_path / "x.parquet")]
+    with pytest.raises(ConfigError, match="work of one process; run it without torchrun"):
+        CliRunner().invoke(build_app(), words, catch_exceptions=False)

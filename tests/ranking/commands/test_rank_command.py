@@ -5,27 +5,10 @@ from typing import get_type_hints
 import pytest
 from typer.testing import CliRunner
 
-from ranking.cli import build_app, main
+from ranking.cli import build_app
 from ranking.commands import rank
 from ranking.rankers import RANKERS
 from segrec.records import RunFolder
-
-
-@pytest.fixture
-def refused(tmp_path, monkeypatch, capsys):
-    """Runs a command that must fail with exit code 2 and leave nothing; its one line on stderr."""
-
-    def run(arguments):
-        monkeypatch.setattr("sys.argv", ["segrec", *arguments, "--out", str(tmp_path / "run")])
-        with pytest.raises(SystemExit) as left:
-            main()
-        assert left.value.code == 2
-        line = capsys.readouterr().err.strip().splitlines()[-1]
-        assert line.startswith("segrec: error: ")
-        assert not (tmp_path / "run").exists()
-        return line
-
-    return run
 
 
 def test_help_names_every_ranker():
@@ -68,10 +51,10 @@ def test_trains_and_tells(ranker, click_log, tmp_path):
         ("dcn_v2", ["--config", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
     ],
 )
-def test_bad_use_is_one_line_and_exit_2(ranker, arguments, message, click_log, refused):
+def test_bad_use_is_one_line_and_exit_2(ranker, arguments, message, click_log, refused_run):
     label = [] if "--label" in arguments else ["--label", "is_click"]
-    assert message in refused(["rank", ranker, str(click_log.path), *label, *arguments])
+    assert message in refused_run("rank", ranker, str(click_log.path), *label, *arguments)
 
 
-def test_no_dataset_there(tmp_path, refused):
-    assert "is not a dataset folder" in refused(["rank", "dcn_v2", str(tmp_path), "--label", "is_click"])
+def test_no_dataset_there(tmp_path, refused_run):
+    assert "is not a dataset folder" in refused_run("rank", "dcn_v2", str(tmp_path), "--label", "is_click")
